@@ -1,0 +1,36 @@
+"""One file a command: parse, call one function, print one result.
+
+Nothing here imports torch or transformers at module level, so that `--help` and every usage
+error answer at once; a test looks at `sys.modules`.
+"""
+
+from typing import Annotated
+
+import typer
+
+from distilcse_cli import __version__
+
+app = typer.Typer(
+    name="distilcse",
+    help="Make a small, fast student of a large sentence-embedding model, and prove on SentEval what it kept.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"distilcse {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

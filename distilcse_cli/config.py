@@ -1,0 +1,137 @@
+"""Settings: frozen dataclasses, checked before torch is imported.
+
+A command's defaults are the dataclass's. A value out of range raises `UsageError`, so it ends
+with exit code 2 in the time it takes to parse the command line. The resolved settings are
+written beside every output.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from distilcse_cli.errors import UsageError
+
+POOLINGS = ("cls", "cls_before_pooler", "avg", "avg_top2", "avg_first_last", "avg_layer1_last")
+LOSSES = ("ckd", "mse")
+ON_BAD_LINE = ("stop", "skip")
+STORE_DTYPES = ("float32", "float16")
+
+
+def data_home() -> Path:
+    """Where downloads and caches live: `$DISTILCSE_HOME`, else `distilcse` in the user's cache folder."""
+    home = os.environ.get("DISTILCSE_HOME")
+    if home:
+        return Path(home).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "distilcse"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusSettings:
+    """How lines of text become the sentences of a corpus."""
+
+    text_column: str | None = None
+    """Column of a csv, jsonl or parquet file, or of a hub data set, that holds the text."""
+    split_sentences: bool = False
+    """Whether each text is an article to be split into sentences, rather than one sentence."""
+    min_words: int = 1
+    """Sentences with fewer white-space separated words are dropped."""
+    max_words: int | None = None
+    """Sentences with more words are dropped; None keeps all."""
+    on_bad_line: str = "stop"
+    """At a line that is not UTF-8: `stop` with its number, or `skip` and count it."""
+
+    def __post_init__(self) -> None:
+        _at_least("--min-words", self.min_words, 1)
+        if self.max_words is not None:
+            _at_least("--max-words", self.max_words, self.min_words)
+        _one_of("--on-bad-line", self.on_bad_line, ON_BAD_LINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeSettings:
+    """How token rows go through a frozen encoder."""
+
+    batch_tokens: int = 8192
+    """Most tokens in a batch, padding included."""
+    max_length: int | None = None
+    """Most tokens of a sentence, special tokens included; None takes the model's own limit."""
+    normalize: bool | None = None
+    """Scale embeddings to length 1; None does what the model's folder says."""
+    dtype: str = "float32"
+    """Number format of the rows written."""
+
+    def __post_init__(self) -> None:
+        _at_least("--batch-tokens", self.batch_tokens, 1)
+        if self.max_length is not None:
+            _at_least("--max-length", self.max_length, 3)
+        _one_of("--dtype", self.dtype, STORE_DTYPES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillSettings:
+    """Stage 1: contrastive knowledge distillation (arXiv:2112.05638) or its MSE baseline."""
+
+    loss: str = "ckd"
+    """`ckd`: pick the teacher's row out of batch and bank. `mse`: come near it."""
+    epochs: int = 1
+    """Passes over the corpus."""
+    max_steps: int | None = None
+    """Stop after so many optimizer steps, the schedule ending there too; None runs all epochs."""
+    batch_size: int = 128
+    """Sentences in an optimizer step."""
+    bank_size: int = 65_536
+    """Earlier teacher embeddings kept as further negatives; 0 keeps none."""
+    lr: float = 1e-3
+    """Highest learning rate of the schedule (linear warm-up, then cosine to zero)."""
+    warmup_epochs: float = 0.1
+    """Length of the warm-up, in epochs."""
+    logit_scale: float = math.e
+    """Cosines are multiplied by it (1 / temperature); the value training starts from."""
+    learn_logit_scale: bool = True
+    """Whether the scale's logarithm is trained along."""
+    max_logit_scale: float = 100.0
+    """The learned scale is clamped to [1 / this, this]."""
+    max_length: int = 64
+    """Most tokens of a training sentence, special tokens included."""
+    grad_clip: float = 1.0
+    """Largest norm of the gradient over student, projection and scale together."""
+    dropout: bool = False
+    """Whether the student trains with its configured dropout. Distillation does well without."""
+    shuffle: bool = True
+    """A new seeded order each epoch; False keeps the corpus order."""
+    seed: int = 1111
+    """Seeds the order of sentences, the projection's weights and dropout."""
+
+    def __post_init__(self) -> None:
+        _one_of("--loss", self.loss, LOSSES)
+        _at_least("--epochs", self.epochs, 1)
+        if self.max_steps is not None:
+            _at_least("--max-steps", self.max_steps, 1)
+        _at_least("--batch-size", self.batch_size, 1)
+        _at_least("--bank-size", self.bank_size, 0)
+        _positive("--lr", self.lr)
+        _at_least("--warmup-epochs", self.warmup_epochs, 0.0)
+        _positive("--logit-scale", self.logit_scale)
+        _positive("--max-logit-scale", self.max_logit_scale)
+        _at_least("--max-length", self.max_length, 3)
+        _positive("--grad-clip", self.grad_clip)
+        _at_least("--seed", self.seed, 0)
+        if self.batch_size == 1 and self.bank_size == 0 and self.loss == "ckd":
+            raise UsageError("--batch-size 1 with --bank-size 0 leaves ckd no negatives", hint="raise one of them")
+
+
+def _at_least(name: str, value: float, least: float) -> None:
+    if not (math.isfinite(value) and value >= least):
+        raise UsageError(f"{name} is {value}, but must be at least {least}")
+
+
+def _positive(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(f"{name} is {value}, but must be a positive number")
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name} is {value!r}, but must be one of {', '.join(choices)}")

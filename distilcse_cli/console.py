@@ -1,0 +1,126 @@
+"""The only place that prints.
+
+stdout carries the result and nothing else; log lines, progress and errors go to stderr. Bars
+are drawn on a terminal only; elsewhere a plain line every so often says how far the work is.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from distilcse_cli.errors import DistilCSEError
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def result(text: str) -> None:
+    """Print a result on stdout."""
+    print(text, flush=True)
+
+
+def result_json(value: Any) -> None:
+    """Print a result on stdout as JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def log(message: str) -> None:
+    """Say what happens, on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    """Say what the user should know but need not act on, on stderr."""
+    log(f"warning: {message}")
+
+
+def error(exception: DistilCSEError) -> None:
+    """Print an error and, behind it, its hint, as one line on stderr."""
+    hint = f" ({exception.hint})" if exception.hint else ""
+    log(f"error: {exception.message}{hint}")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, align: str = "c") -> str:
+    """Draw a PrettyTable. `align` is one letter for all columns or one for each: l, c, r."""
+    from prettytable import PrettyTable
+
+    drawn = PrettyTable(list(header))
+    for name, letter in zip(header, align * len(header) if len(align) == 1 else align, strict=True):
+        drawn.align[name] = letter
+    for row in rows:
+        drawn.add_row(list(row))
+    return drawn.get_string()
+
+
+class Progress:
+    """How far a job is: a tqdm bar on a terminal, else a line every ten seconds.
+
+    Args:
+        description: what is counted, such as "extract".
+        total: how many units there are; None where that is not known.
+        unit: the unit's plural, such as "sentences".
+        initial: units done before, by an interrupted run.
+    """
+
+    def __init__(self, description: str, total: int | None, unit: str, *, initial: int = 0) -> None:
+        self.description, self.total, self.unit = description, total, unit
+        self.done = self._initial = initial
+        self.facts = ""
+        self._started = self._last_line = time.monotonic()
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc=description, unit=f" {unit}", initial=initial, dynamic_ncols=True)
+
+    def update(self, num_units: int, facts: str = "") -> None:
+        """Count `num_units` more as done; `facts` (loss, rate, …) stand behind the count."""
+        self.done += num_units
+        self.facts = facts
+        if self._bar is not None:
+            self._bar.set_postfix_str(facts, refresh=False)
+            self._bar.update(num_units)
+        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            log(self._line())
+
+    def _line(self) -> str:
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        rate = (self.done - self._initial) / seconds
+        parts = [f"{self.description}: {self.done:,}"]
+        if self.total is not None:
+            parts[0] += f" of {self.total:,}"
+        parts[0] += f" {self.unit}"
+        parts.append(f"{rate:,.0f}/s")
+        if self.total is not None and rate > 0:
+            parts.append(f"{duration((self.total - self.done) / rate)} left")
+        if self.facts:
+            parts.append(self.facts)
+        return ", ".join(parts)
+
+    def close(self) -> None:
+        """Finish: the bar stays, or a last line says the count and the rate."""
+        if self._bar is not None:
+            self._bar.close()
+        elif self.done > self._initial:
+            log(self._line())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `42s`, `3m05s` or `2h07m`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

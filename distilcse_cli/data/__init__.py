@@ -1,0 +1,1 @@
+"""Text and tokens: corpora, token stores, the catalogue of downloads."""

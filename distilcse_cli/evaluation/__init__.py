@@ -1,0 +1,1 @@
+"""What was kept: glue to the senteval package, and agreement with the teacher."""

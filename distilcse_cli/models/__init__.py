@@ -1,0 +1,1 @@
+"""Sentence encoders: pooling, references, and the folders students are saved in."""

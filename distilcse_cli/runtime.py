@@ -1,0 +1,133 @@
+"""Device, number format, threads and seeds: decided once, each with its reason."""
+
+import os
+import platform
+import random
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from distilcse_cli.errors import DeviceError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Where and in what precision the matrices are multiplied.
+
+    Weights stay in fp32; `dtype` is what autocast computes matrix products in, so that layer
+    norms, softmax and the residual stream keep fp32's digits.
+    """
+
+    device: str
+    """`cpu`, `cuda` or `cuda:N`."""
+    dtype: str
+    """`float32` or `bfloat16`."""
+    reason: str
+    """Why this dtype, in words, for the log and the bug report."""
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Context in which matrix products run in this runtime's dtype."""
+        if self.dtype == "float32":
+            return nullcontext()
+        import torch
+
+        return torch.autocast(self.device.split(":")[0], dtype=getattr(torch, self.dtype))
+
+    def torch_device(self) -> "torch.device":
+        """The device as torch names it."""
+        import torch
+
+        return torch.device(self.device)
+
+    def __str__(self) -> str:
+        return f"{self.device}, {self.dtype} ({self.reason})"
+
+
+def choose_runtime(device: str | None = None, dtype: str = "auto") -> Runtime:
+    """Choose the device (a GPU if there is one) and the dtype (bf16 where the hardware has it).
+
+    Args:
+        device: `cpu`, `cuda`, `cuda:N`; None takes the first GPU, else the CPU.
+        dtype: one of `DTYPES`.
+
+    Raises:
+        UsageError: an unknown dtype or device name.
+        DeviceError: a GPU is asked for and there is none, or not that one.
+    """
+    if dtype not in DTYPES:
+        raise UsageError(f"unknown dtype {dtype!r}", hint=f"one of {', '.join(DTYPES)}")
+    import torch
+
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    _check_device(device)
+    if dtype != "auto":
+        return Runtime(device=device, dtype=dtype, reason="asked for")
+    has_bf16, reason = _hardware_bf16(device)
+    return Runtime(device=device, dtype="bfloat16" if has_bf16 else "float32", reason=reason)
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    kind, _, index = device.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
+        raise UsageError(f"unknown device {device!r}", hint="cpu, cuda, or cuda:N")
+    if kind == "cuda":
+        num_gpus = torch.cuda.device_count()
+        if int(index or 0) >= num_gpus:
+            raise DeviceError(f"no device {device}: this machine has {num_gpus} CUDA GPUs", hint="--device cpu")
+
+
+def _hardware_bf16(device: str) -> tuple[bool, str]:
+    """Whether the hardware multiplies bf16 matrices faster than fp32 ones, and how we know."""
+    import torch
+
+    if device.startswith("cuda"):
+        name = torch.cuda.get_device_name(torch.device(device))
+        major, minor = torch.cuda.get_device_capability(torch.device(device))
+        # emulated bf16 (before Ampere) is slower than fp32, so is_bf16_supported() is not asked
+        return major >= 8, f"{name}, compute capability {major}.{minor}"
+    flags = bf16_cpu_flags()
+    return bool(flags), f"the CPU has {', '.join(flags)}" if flags else "the CPU has no bf16 instructions"
+
+
+def bf16_cpu_flags() -> list[str]:
+    """The CPU's instruction sets that multiply bf16 (x86 only: elsewhere empty, so fp32)."""
+    import torch
+
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    found = sorted(cpu_flags() & {"amx_bf16", "avx512_bf16"})
+    # a torch built or told (ATEN_CPU_CAPABILITY) to stay below AVX-512 cannot use them
+    return found if "AVX512" in capabilities else []
+
+
+def cpu_flags() -> frozenset[str]:
+    """All instruction-set flags of the CPU as Linux names them; empty elsewhere."""
+    if platform.system() != "Linux":
+        return frozenset()
+    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        for line in file:
+            if line.startswith("flags"):
+                return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
+def num_usable_cores() -> int:
+    """Cores this process may run on, which in a container are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)

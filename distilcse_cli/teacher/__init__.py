@@ -1,0 +1,1 @@
+"""The teacher runs once: extraction into an embedding store, and opening one."""

@@ -1,0 +1,1 @@
+"""Stage 1: losses, memory bank, batches, schedule and the loop."""
