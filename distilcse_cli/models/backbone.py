@@ -1,0 +1,123 @@
+"""The two things transformers loads from a folder, a backbone and a tokenizer, checked.
+
+transformers fills missing weights with random numbers and makes up a vocabulary of five tokens
+where there is none; here both are errors. No code that comes with a model is run.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distilcse_cli.errors import ModelError
+
+_NAMES_SHOWN = 3
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' warnings, and its bars unless stderr is a terminal, off the screen."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def load_backbone(folder: Path) -> Any:
+    """Load a transformers encoder in fp32, eval mode, with fused attention.
+
+    Its `pooler` is None where the checkpoint has no weights for it.
+
+    Raises:
+        ModelError: not loadable, an encoder-decoder, or weights are missing.
+    """
+    from transformers import AutoModel
+
+    with quiet_transformers():
+        try:
+            model, info = AutoModel.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                attn_implementation="sdpa",
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        except Exception as error:  # whatever goes wrong in there, it is the folder's files that are wrong
+            raise ModelError(f"cannot load {folder}: {_first_line(error)}") from error
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ModelError(f"{folder} is an encoder-decoder ({model.config.model_type}), not a sentence encoder")
+    missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info.get("mismatched_keys", ()))
+    lost = [name for name in missing if not name.startswith("pooler.")]
+    if lost:
+        shown = ", ".join(lost[:_NAMES_SHOWN]) + (", …" if len(lost) > _NAMES_SHOWN else "")
+        raise ModelError(f"{folder} lacks {len(lost)} weights of a {model.config.model_type}: {shown}")
+    if missing:
+        model.pooler = None
+    return model.eval()
+
+
+def load_tokenizer(folder: Path, backbone: Any, *, lower_case: bool = False) -> Any:
+    """Load the folder's fast tokenizer and check that it fits the backbone.
+
+    Raises:
+        ModelError: none there, a slow one, one without words or padding, or with more tokens than embeddings.
+    """
+    from transformers import AutoTokenizer
+
+    with quiet_transformers():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except Exception as error:
+            raise ModelError(f"cannot load the tokenizer of {folder}: {_first_line(error)}") from error
+    if not tokenizer.is_fast:
+        raise ModelError(f"{folder} has no fast tokenizer", hint="it needs a tokenizer.json")
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise ModelError(
+            f"the tokenizer of {folder} knows no words, only its special tokens",
+            hint="tokenizer.json or vocab.txt is missing",
+        )
+    if tokenizer.pad_token_id is None:
+        raise ModelError(f"the tokenizer of {folder} has no padding token")
+    num_embeddings = backbone.get_input_embeddings().num_embeddings
+    if len(tokenizer) > num_embeddings:
+        raise ModelError(
+            f"the tokenizer of {folder} has {len(tokenizer)} tokens, but the model has embeddings for {num_embeddings}",
+            hint="tokenizer and weights are of different models",
+        )
+    if lower_case:
+        _lower_case(tokenizer)
+    return tokenizer
+
+
+def num_positions(backbone: Any) -> int | None:
+    """Longest input the position embeddings allow; None without a limit."""
+    limit = getattr(backbone.config, "max_position_embeddings", None)
+    if limit is None or limit <= 0:
+        return None
+    # RoBERTa's kind count positions from behind the padding token's id
+    padding = getattr(getattr(backbone, "embeddings", None), "padding_idx", None)
+    return limit if padding is None else limit - padding - 1
+
+
+def _lower_case(tokenizer: Any) -> None:
+    from tokenizers import normalizers
+
+    backend = tokenizer.backend_tokenizer
+    before = [normalizers.Lowercase()]
+    backend.normalizer = normalizers.Sequence(before + ([backend.normalizer] if backend.normalizer else []))
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

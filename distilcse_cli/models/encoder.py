@@ -1,0 +1,214 @@
+"""The sentence encoder: a transformers backbone, a pooling, and the dense layers behind it."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distilcse_cli import console
+from distilcse_cli.config import POOLINGS
+from distilcse_cli.errors import ModelError, UsageError
+from distilcse_cli.models.backbone import load_backbone, load_tokenizer, num_positions
+from distilcse_cli.models.dense import Dense
+from distilcse_cli.models.layout import Layout, read_layout
+from distilcse_cli.models.pooling import needs_hidden_states, pool
+from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.models.surgery import cut_layers
+
+ATTENTION = ("sdpa", "eager")
+
+_RUN_ONLY_CONFIG = frozenset(
+    {"_name_or_path", "architectures", "dtype", "output_hidden_states", "torch_dtype", "transformers_version"}
+)
+"""Config fields that do not change what the weights compute."""
+
+
+class SentenceEncoder(nn.Module):
+    """Token ids in, one vector a sentence out.
+
+    Args:
+        backbone: a transformers encoder. Its own pooler is taken off: it is computed only where
+            the pooling is `cls`, as the first of `dense`.
+        tokenizer: a fast tokenizer.
+        pooling: one of `config.POOLINGS`.
+        dense: layers behind the pooling, in their order. `cls` has its dense + tanh here.
+        normalize: whether the model's folder scales embeddings to length 1. `forward` never does.
+        max_length: most tokens of a sentence, special tokens included.
+        source: the reference it was loaded from, for messages.
+    """
+
+    def __init__(
+        self,
+        backbone: Any,
+        tokenizer: Any,
+        *,
+        pooling: str,
+        dense: Iterable[Dense] = (),
+        normalize: bool = False,
+        max_length: int,
+        source: str,
+    ) -> None:
+        super().__init__()
+        if getattr(backbone, "pooler", None) is not None:
+            backbone.pooler = None
+        self.backbone: Any = backbone
+        self.tokenizer = tokenizer
+        self.pooling = pooling
+        layers = list(dense)
+        self.dense: Any = nn.Sequential(*layers) if layers else None
+        self.normalize = normalize
+        self.max_length = max_length
+        self.source = source
+        self._fingerprint: tuple[object, str] | None = None
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Embed sentences.
+
+        Args:
+            input_ids: (B, T) token ids, padded on the right with `pad_id`.
+            attention_mask: (B, T) 1 at tokens, 0 at padding.
+
+        Returns:
+            (B, `embedding_dim`) in fp32, autocast or not: pooled, dense layers applied, not normalized.
+        """
+        hidden = needs_hidden_states(self.pooling)
+        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=hidden)
+        layers = output.hidden_states if hidden else None
+        pooled = pool(self.pooling, output.last_hidden_state, attention_mask, layers)
+        if self.dense is None:
+            return pooled
+        # the last product decides the digits that are written, and costs next to nothing
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.dense(pooled)
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width of the embeddings."""
+        if self.dense is not None:
+            return self.dense[-1].linear.out_features
+        return self.backbone.config.hidden_size
+
+    @property
+    def pad_id(self) -> int:
+        """Token id that pads a batch."""
+        return self.tokenizer.pad_token_id
+
+    @property
+    def num_layers(self) -> int:
+        """Transformer layers."""
+        return self.backbone.config.num_hidden_layers
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights that an embedding depends on, counted one by one."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def set_attention(self, implementation: str) -> None:
+        """Choose how attention is computed: `sdpa` (fused, the default) or `eager` (plain products).
+
+        Both give the same numbers to rounding. The fused kernel's backward pass is the slower one on a CPU.
+
+        Raises:
+            ValueError: neither of the two.
+        """
+        if implementation not in ATTENTION:
+            raise ValueError(f"attention is {' or '.join(ATTENTION)}, not {implementation!r}")
+        self.backbone.set_attn_implementation(implementation)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex sha256 of configuration, weights, pooling and dense layers; the tokenizer is not in it.
+
+        Computed when first asked for and again after any weight was changed in place.
+        """
+        tensors = {**self.state_dict(keep_vars=True)}
+        state = (self.pooling, *((id(tensor), tensor._version, tensor.dtype) for tensor in tensors.values()))
+        if self._fingerprint is None or self._fingerprint[0] != state:
+            self._fingerprint = state, _fingerprint(self, tensors)
+        return self._fingerprint[1]
+
+
+def _fingerprint(encoder: SentenceEncoder, tensors: dict[str, Tensor]) -> str:
+    config = encoder.backbone.config
+    fields = {key: value for key, value in config.to_diff_dict().items() if key not in _RUN_ONLY_CONFIG}
+    activations = [layer.activation_name for layer in encoder.dense or ()]
+    digest = hashlib.sha256(repr((config.model_type, sorted(fields.items()), encoder.pooling, activations)).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def load_encoder(
+    ref: str,
+    *,
+    pooler: str | None = None,
+    revision: str | None = None,
+    keep_layers: Sequence[int] | None = None,
+    max_length: int | None = None,
+) -> SentenceEncoder:
+    """Load the encoder a reference stands for: fp32, eval mode, on the CPU.
+
+    Args:
+        ref: local folder, catalogue name or hub id.
+        pooler: one of `config.POOLINGS`; None takes the folder's own, else `cls`.
+        revision: branch, tag or commit of a hub model.
+        keep_layers: numbers of the layers to keep, in increasing order; None keeps all.
+        max_length: most tokens of a sentence; None takes the folder's own limit.
+
+    Raises:
+        UsageError: a pooling, layer or length that the model does not have.
+        ModelError: the model cannot be found, loaded, or pooled that way.
+        NetworkError: a download failed.
+    """
+    if pooler is not None and pooler not in POOLINGS:
+        raise UsageError(f"unknown pooling {pooler!r}", hint=f"one of {', '.join(POOLINGS)}")
+    folder = resolve_reference(ref, revision=revision)
+    layout = read_layout(folder)
+    backbone = load_backbone(folder)
+    tokenizer = load_tokenizer(folder, backbone, lower_case=layout.lower_case)
+    if keep_layers is not None:
+        cut_layers(backbone, keep_layers)
+    pooling, dense = _choose_pooling(ref, layout, backbone, pooler)
+    encoder = SentenceEncoder(
+        backbone,
+        tokenizer,
+        pooling=pooling,
+        dense=dense,
+        normalize=layout.normalize,
+        max_length=_choose_max_length(ref, layout, backbone, tokenizer, max_length),
+        source=ref,
+    )
+    return encoder.eval()
+
+
+def _choose_pooling(ref: str, layout: Layout, backbone: Any, pooler: str | None) -> tuple[str, Sequence[Dense]]:
+    """The pooling and its dense layers: the one asked for, else the folder's, else `cls`."""
+    if pooler is None and layout.problem:
+        raise ModelError(f"{ref} uses {layout.problem}", hint=f"choose --pooler out of {', '.join(POOLINGS)}")
+    wanted = pooler or layout.pooling or "cls"
+    if wanted == layout.pooling:
+        return wanted, layout.dense
+    own = layout.pooling or layout.problem
+    if pooler and own:
+        without = " without its dense layers" if layout.dense else ""
+        console.log(f"{ref}: pooling {pooler} as asked for{without}, instead of the model's own, {own}")
+    if wanted != "cls":
+        return wanted, ()
+    linear = getattr(getattr(backbone, "pooler", None), "dense", None)
+    if not isinstance(linear, nn.Linear):
+        others = ", ".join(name for name in POOLINGS if name != "cls")
+        raise ModelError(f"{ref} has no weights for the dense layer of cls pooling", hint=f"--pooler with {others}")
+    return wanted, (Dense(linear, "Tanh"),)
+
+
+def _choose_max_length(ref: str, layout: Layout, backbone: Any, tokenizer: Any, asked: int | None) -> int:
+    positions = num_positions(backbone)
+    if asked is not None:
+        if positions is not None and asked > positions:
+            raise UsageError(f"--max-length {asked}: {ref} has only {positions} positions")
+        return asked
+    limits = [tokenizer.model_max_length, positions, layout.max_length]
+    return int(min(limit for limit in limits if limit is not None))
