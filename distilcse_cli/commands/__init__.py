@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from distilcse_cli import __version__
+from distilcse_cli.commands import download, env
 
 app = typer.Typer(
     name="distilcse",
@@ -34,3 +35,7 @@ def _root(
 ) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+app.command()(download.download)
+app.command()(env.env)

@@ -1,0 +1,153 @@
+"""`distilcse env`: what a bug report needs, and nothing that must stay secret."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from distilcse_cli import __version__, console, runtime
+from distilcse_cli.config import data_home
+
+PACKAGES = (
+    *("torch", "transformers", "tokenizers", "datasets", "huggingface_hub", "safetensors", "numpy", "scipy"),
+    *("faiss-cpu", "faiss-gpu", "sentence-transformers"),
+)
+SHOWN_VARIABLES = (
+    *("DISTILCSE_HOME", "DISTILCSE_DATA", "DISTILCSE_MODEL"),
+    *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "ATEN_CPU_CAPABILITY", "TOKENIZERS_PARALLELISM"),
+    *("HF_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"),
+)
+# tokens, or addresses that may carry a password: only whether they are set
+HIDDEN_VARIABLES = (
+    *("HF_TOKEN", "HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"),
+    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CONFIG_FILE"),
+)
+FLAGS_THAT_MATTER = re.compile(r"avx2|fma|avx512\w*|amx\w*|\w*vnni\w*|\w*bf16\w*")
+
+
+def env(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show versions, device, CPU and folders, for a bug report."""
+    facts = {"distilcse": __version__} | _python() | _torch() | _cpu() | _folders() | {"variables": _variables()}
+    if as_json:
+        console.result_json(facts)
+    else:
+        console.result(_lines(facts))
+
+
+def _python() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    # read from the package's metadata: importing them all takes half a minute on a cold disk
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _torch() -> dict[str, Any]:
+    """What torch computes on; a torch that does not load is the report's most important line."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return {"torch_error": str(error)}
+    chosen = runtime.choose_runtime()
+    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return {
+        "device": chosen.device,
+        "dtype": chosen.dtype,
+        "dtype_reason": chosen.reason,
+        "gpus": [
+            {"name": gpu.name, "capability": f"{gpu.major}.{gpu.minor}", "memory_bytes": gpu.total_memory}
+            for gpu in gpus
+        ],
+        "cuda": torch.version.cuda,
+        "torch_threads": torch.get_num_threads(),
+        "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _cpu() -> dict[str, Any]:
+    return {
+        "cores_usable": runtime.num_usable_cores(),
+        "cores_total": os.cpu_count(),
+        "cpu_flags": sorted(flag for flag in runtime.cpu_flags() if FLAGS_THAT_MATTER.fullmatch(flag)),
+    }
+
+
+def _folders() -> dict[str, Any]:
+    from distilcse_cli.data import catalogue
+
+    home = data_home()
+    return {
+        "data_home": str(home),
+        "data_home_free_bytes": _free_bytes(home),
+        "downloaded": [name for name in catalogue.names() if catalogue.present(name)],
+    }
+
+
+def _free_bytes(folder: Path) -> int | None:
+    """Free disk where `folder` is or will be made; None where that cannot be asked."""
+    for place in (folder, *folder.absolute().parents):
+        try:
+            return shutil.disk_usage(place).free
+        except FileNotFoundError:
+            continue
+        except OSError:
+            break
+    return None
+
+
+def _variables() -> dict[str, str | None]:
+    shown = {name: os.environ.get(name) for name in SHOWN_VARIABLES}
+    return shown | {name: "set" if os.environ.get(name) else None for name in HIDDEN_VARIABLES}
+
+
+def _lines(facts: dict[str, Any]) -> str:
+    """The facts as aligned lines that survive being pasted into an issue."""
+    rows = [("distilcse", facts["distilcse"]), ("python", f"{facts['python']}, {facts['executable']}")]
+    rows += [("platform", facts["platform"])]
+    rows += [(name, version or "not installed") for name, version in facts["packages"].items()]
+    if "torch_error" in facts:
+        rows += [("torch", f"does not load: {facts['torch_error']}")]
+    else:
+        rows += _device_rows(facts)
+    rows += [
+        ("cores", f"{facts['cores_usable']} usable of {facts['cores_total']}"),
+        ("CPU flags", " ".join(facts["cpu_flags"]) or "unknown"),
+        ("data home", facts["data_home"]),
+        ("free disk there", _gigabytes(facts["data_home_free_bytes"])),
+        ("downloaded", ", ".join(facts["downloaded"]) or "nothing"),
+    ]
+    variables = facts["variables"]
+    rows += [(name, value) for name, value in variables.items() if value is not None]
+    rows += [("not set", " ".join(name for name, value in variables.items() if value is None))]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _device_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    gpus = [f"{gpu['name']} ({gpu['capability']}, {_gigabytes(gpu['memory_bytes'])})" for gpu in facts["gpus"]]
+    return [
+        ("device", facts["device"]),
+        ("dtype", f"{facts['dtype']} ({facts['dtype_reason']})"),
+        ("GPUs", ", ".join(gpus) or "none"),
+        ("CUDA", facts["cuda"] or "torch is built without it"),
+        ("torch threads", f"{facts['torch_threads']}, {facts['torch_cpu_capability']}"),
+    ]
+
+
+def _gigabytes(num_bytes: int | None) -> str:
+    return "unknown" if num_bytes is None else f"{num_bytes / 1e9:.1f} GB"
