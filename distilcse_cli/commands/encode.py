@@ -1,0 +1,79 @@
+"""`distilcse encode`: lines of text to a file of embeddings."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distilcse_cli import console
+from distilcse_cli.commands import options
+from distilcse_cli.config import EncodeSettings
+from distilcse_cli.errors import UsageError
+
+
+def encode(
+    out: Annotated[Path, typer.Option(help="File to write: .npy, .npz, .jsonl or .parquet.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Text, a sentence a line (.gz too); - or nothing reads stdin.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder, catalogue name or hub id. Default: $DISTILCSE_MODEL, else all-minilm-l6 if downloaded."
+        ),
+    ] = None,
+    pooler: options.Pooler = None,
+    revision: options.Revision = None,
+    dtype: options.RowDtype = EncodeSettings.dtype,
+    max_length: options.MaxLength = EncodeSettings.max_length,
+    normalize: options.Normalize = EncodeSettings.normalize,
+    batch_tokens: options.BatchTokens = EncodeSettings.batch_tokens,
+    device: options.Device = None,
+    compute_dtype: options.ComputeDtype = "auto",
+    json: options.Json = False,
+) -> None:
+    """Embed a text file, a row for every line, blank ones included."""
+    settings = EncodeSettings(dtype=dtype, max_length=max_length, normalize=normalize, batch_tokens=batch_tokens)
+    source = _source(file, out)
+    reference = options.model_or_default(model)
+
+    from distilcse_cli.models.encoder import load_encoder
+    from distilcse_cli.runtime import choose_runtime
+    from distilcse_cli.serving.encode import encode_file
+
+    runtime = choose_runtime(device, compute_dtype)
+    encoder = load_encoder(reference, pooler=pooler, revision=revision, max_length=max_length)
+    console.log(f"encoding with {encoder.source} on {runtime}")
+    started = time.perf_counter()
+    report = encode_file(source, encoder, out, settings, runtime)
+    seconds = time.perf_counter() - started
+
+    if report.num_truncated:
+        console.warn(f"{report.num_truncated:,} lines were cut to the first {report.max_length} tokens")
+    rate = report.num_rows / seconds
+    if json:
+        timing = {"seconds": seconds, "sentences_per_second": rate}
+        console.result_json({"out": str(out), **report.as_dict(), **timing})
+    else:
+        console.result(
+            f"{out}: {report.num_rows:,} rows of {report.width} {report.dtype}"
+            f" in {console.duration(seconds)} ({rate:,.0f} sentences/s)"
+        )
+
+
+def _source(file: Path | None, out: Path) -> Path:
+    """Check input and output before anything slow starts."""
+    from distilcse_cli.serving.formats import check_suffix
+
+    check_suffix(out)
+    if file is None or str(file) == "-":
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UsageError("there is nothing to encode", hint="name a FILE, or pipe lines into the command")
+        return Path("/dev/stdin")
+    options.require_file(file)
+    if out.exists() and out.samefile(file):
+        raise UsageError(f"--out {out} would overwrite the input", hint="choose another --out")
+    return file

@@ -1,0 +1,118 @@
+"""Options that several commands share, each with one name, one help text and one check."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distilcse_cli.config import ON_BAD_LINE, POOLINGS, STORE_DTYPES
+from distilcse_cli.errors import DataError, UsageError
+from distilcse_cli.runtime import DTYPES
+
+
+def _one_of(choices: Sequence[str]) -> Callable[[typer.CallbackParam, str | None], str | None]:
+    def check(option: typer.CallbackParam, value: str | None) -> str | None:
+        if value is not None and value not in choices:
+            raise UsageError(f"{option.opts[0]} is {value!r}, but must be one of {', '.join(choices)}")
+        return value
+
+    return check
+
+
+Corpus = Annotated[
+    list[str],
+    typer.Option(
+        "--corpus",
+        metavar="FILE",
+        help="Sentences: text file (one a line), .gz, .jsonl, .csv, .parquet, or a hub data set id. May be repeated.",
+    ),
+]
+TextColumn = Annotated[
+    str | None, typer.Option("--text-column", help="Column that holds the text, in csv, jsonl and parquet.")
+]
+SplitSentences = Annotated[bool, typer.Option("--split-sentences", help="Split each text into its sentences.")]
+MinWords = Annotated[int, typer.Option("--min-words", help="Drop sentences with fewer words.")]
+MaxWords = Annotated[int | None, typer.Option("--max-words", help="Drop sentences with more words.")]
+OnBadLine = Annotated[
+    str,
+    typer.Option(
+        "--on-bad-line",
+        callback=_one_of(ON_BAD_LINE),
+        metavar="|".join(ON_BAD_LINE),
+        help="At a line that is not UTF-8.",
+    ),
+]
+Pooler = Annotated[
+    str | None,
+    typer.Option(
+        "--pooler",
+        callback=_one_of(POOLINGS),
+        metavar="|".join(POOLINGS),
+        help="From token vectors to a sentence's. Default: what the model's folder says, else cls.",
+    ),
+]
+Revision = Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit of a hub model.")]
+MaxLength = Annotated[
+    int | None,
+    typer.Option("--max-length", help="Cut sentences to so many tokens. Default: the model's own limit."),
+]
+Normalize = Annotated[
+    bool | None,
+    typer.Option(
+        "--normalize/--no-normalize", help="Scale embeddings to length 1. Default: what the model's folder says."
+    ),
+]
+BatchTokens = Annotated[int, typer.Option("--batch-tokens", help="Most tokens in a batch, padding included.")]
+RowDtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        callback=_one_of(STORE_DTYPES),
+        metavar="|".join(STORE_DTYPES),
+        help="Number format of the embeddings written.",
+    ),
+]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N. Default: a GPU if there is one.")]
+ComputeDtype = Annotated[
+    str,
+    typer.Option(
+        "--compute-dtype",
+        callback=_one_of(DTYPES),
+        metavar="|".join(DTYPES),
+        help="Number format of matrix products; auto takes bfloat16 where the hardware has it.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def model_or_default(model: str | None) -> str:
+    """The model to use: the one named, else `$DISTILCSE_MODEL`, else the catalogue's default if downloaded.
+
+    Raises:
+        UsageError: none of the three; the hint has the three ways out.
+    """
+    from distilcse_cli.data import catalogue
+
+    chosen = model or os.environ.get("DISTILCSE_MODEL")
+    if chosen:
+        return chosen
+    if catalogue.present(catalogue.DEFAULT_MODEL) is None:
+        raise UsageError(
+            "no model is named",
+            hint=f"--model REF, or export DISTILCSE_MODEL=REF, or distilcse download {catalogue.DEFAULT_MODEL}",
+        )
+    return catalogue.DEFAULT_MODEL
+
+
+def require_file(path: Path) -> None:
+    """Check that an input file is there before anything slow starts.
+
+    Raises:
+        DataError: there is no such file, or it is a folder.
+    """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, a file is needed")
+    if not path.exists():
+        raise DataError(f"{path} does not exist")

@@ -1,0 +1,214 @@
+"""Sentences through a frozen encoder: batches of about equal cost, rows out in the order they came in.
+
+Everything that encodes goes through here: `extract`, `encode`, `eval`, `compare`. Sentences are
+taken a window at a time, so memory does not grow with their number, and a batch never reaches
+past its window, so a window's rows do not depend on what stands before or after it.
+
+Shape letters: N sentences, B sentences of a batch, T tokens, H width of an embedding.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from distilcse_cli.config import EncodeSettings
+from distilcse_cli.data.tokens import TokenRows, tokenize
+from distilcse_cli.errors import DataError, DeviceError, ModelError
+from distilcse_cli.runtime import Runtime
+
+if TYPE_CHECKING:
+    from distilcse_cli.models.encoder import SentenceEncoder
+
+WINDOW_ROWS = 8192
+"""Sentences tokenized and sorted by length together. More would save no padding to speak of."""
+WINDOW_CHARS = 1 << 24
+"""A window of very long lines ends earlier, at so many characters."""
+
+
+@dataclass(frozen=True)
+class EmbeddedWindow:
+    """Consecutive sentences and their embeddings."""
+
+    sentences: list[str]
+    embeddings: np.ndarray
+    """(len(sentences), H), in the settings' dtype."""
+    num_truncated: int
+    """Sentences that were longer than the most tokens allowed."""
+
+
+def token_budget_batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
+    """Group rows of similar length into batches that cost about the same.
+
+    Longest rows come first: whatever memory the job needs, it asks for at once. Rows of one
+    length keep their order, so the plan is a function of the arguments alone.
+
+    Args:
+        lengths: (N,) tokens of each row.
+        batch_tokens: most tokens of a batch, padding included: its rows times its longest row.
+            A row longer than that is a batch of its own.
+
+    Returns:
+        Row numbers of each batch, longest row first. Every row is in exactly one batch.
+    """
+    if batch_tokens < 1:
+        raise ValueError(f"batch_tokens must be at least 1, not {batch_tokens}")
+    longest_first = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    batches = []
+    start = 0
+    while start < len(longest_first):
+        longest = max(1, int(lengths[longest_first[start]]))
+        end = start + max(1, batch_tokens // longest)
+        batches.append(longest_first[start:end])
+        start = end
+    return batches
+
+
+def embed_rows(
+    encoder: "SentenceEncoder", rows: TokenRows, runtime: Runtime, *, batch_tokens: int, normalize: bool
+) -> np.ndarray:
+    """Embed token rows, all of them in one plan of batches.
+
+    The encoder is moved to the runtime's device and stays there; whether it was in training
+    mode is put back.
+
+    Returns:
+        (N, H) float32, row i of token row i.
+
+    Raises:
+        ModelError: an embedding is not finite; its row is named.
+    """
+    embeddings = _forward(encoder, rows, runtime, batch_tokens=batch_tokens, normalize=normalize)
+    broken = first_non_finite_row(embeddings)
+    if broken is not None:
+        raise _non_finite(encoder, f"row {broken}")
+    return embeddings
+
+
+def embed_sentences(
+    encoder: "SentenceEncoder", sentences: Sequence[str], runtime: Runtime, settings: EncodeSettings
+) -> np.ndarray:
+    """Embed sentences held in memory.
+
+    Returns:
+        (N, H) float32 whatever the settings' dtype, row i of sentence i.
+
+    Raises:
+        ModelError: an embedding is not finite; its sentence is named.
+    """
+    embeddings = np.empty((len(sentences), encoder.embedding_dim), dtype=np.float32)
+    start = 0
+    for window in embed_stream(encoder, sentences, runtime, replace(settings, dtype="float32")):
+        end = start + len(window.sentences)
+        embeddings[start:end] = window.embeddings
+        start = end
+    return embeddings
+
+
+def embed_stream(
+    encoder: "SentenceEncoder",
+    sentences: Iterable[str],
+    runtime: Runtime,
+    settings: EncodeSettings,
+    *,
+    first_row: int = 0,
+    window_rows: int = WINDOW_ROWS,
+) -> Iterator[EmbeddedWindow]:
+    """Embed a stream of sentences of any length in bounded memory, a window at a time.
+
+    Args:
+        encoder: moved to the runtime's device on first use.
+        sentences: read one window ahead of what has been yielded, no further.
+        runtime: device and number format of the matrix products.
+        settings: batch size, length limit, normalization, and the dtype of the rows.
+        first_row: number of the first sentence, for messages only.
+        window_rows: sentences in a window.
+
+    Raises:
+        ModelError: an embedding is not finite; its row and sentence are named.
+        DataError: an embedding is too large for float16.
+    """
+    max_length = settings.max_length or encoder.max_length
+    normalize = encoder.normalize if settings.normalize is None else settings.normalize
+    for window in windows(sentences, window_rows):
+        rows = tokenize(window, encoder.tokenizer, max_length)
+        embeddings = _forward(encoder, rows, runtime, batch_tokens=settings.batch_tokens, normalize=normalize)
+        broken = first_non_finite_row(embeddings)
+        if broken is not None:
+            raise _non_finite(encoder, f"row {first_row + broken}, {_excerpt(window[broken])}")
+        yield EmbeddedWindow(window, _cast(embeddings, settings.dtype, first_row), rows.num_truncated)
+        first_row += len(window)
+
+
+def windows(sentences: Iterable[str], max_rows: int, max_chars: int = WINDOW_CHARS) -> Iterator[list[str]]:
+    """Cut a stream into lists of at most `max_rows` sentences, fewer once they have `max_chars` characters."""
+    window: list[str] = []
+    num_chars = 0
+    for sentence in sentences:
+        window.append(sentence)
+        num_chars += len(sentence)
+        if len(window) == max_rows or num_chars >= max_chars:
+            yield window
+            window, num_chars = [], 0
+    if window:
+        yield window
+
+
+def first_non_finite_row(embeddings: np.ndarray) -> int | None:
+    """Number of the first row that holds a NaN or an infinity, None if all rows are sound."""
+    sound = np.isfinite(embeddings).all(axis=1)
+    return None if sound.all() else int(sound.argmin())
+
+
+def _forward(
+    encoder: "SentenceEncoder", rows: TokenRows, runtime: Runtime, *, batch_tokens: int, normalize: bool
+) -> np.ndarray:
+    device = runtime.torch_device()
+    embeddings = np.empty((len(rows), encoder.embedding_dim), dtype=np.float32)
+    was_training = encoder.training
+    encoder.to(device).eval()
+    # one autocast context for all batches: it keeps the weights' bf16 copies until it is left
+    try:
+        with torch.inference_mode(), runtime.autocast():
+            for batch in token_budget_batches(rows.lengths, batch_tokens):
+                ids, mask = rows.pad(batch, encoder.pad_id)
+                embedded = encoder(ids.to(device), mask.to(device)).float()
+                if normalize:
+                    embedded = functional.normalize(embedded, dim=-1)
+                embeddings[batch] = embedded.cpu().numpy()
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{device} has too little memory for {batch_tokens:,} tokens at once", hint="lower --batch-tokens"
+        ) from error
+    finally:
+        encoder.train(was_training)
+    return embeddings
+
+
+def _cast(embeddings: np.ndarray, dtype: str, first_row: int) -> np.ndarray:
+    if dtype == "float32":
+        return embeddings
+    with np.errstate(over="ignore"):  # an overflow is an infinity, which is looked for right below
+        cast = embeddings.astype(dtype)
+    broken = first_non_finite_row(cast)
+    if broken is not None:
+        largest = float(np.abs(embeddings[broken]).max())
+        raise DataError(
+            f"the embedding of row {first_row + broken} reaches {largest:.3g}, too large for {dtype}",
+            hint="--dtype float32, or --normalize",
+        )
+    return cast
+
+
+def _non_finite(encoder: "SentenceEncoder", where: str) -> ModelError:
+    return ModelError(
+        f"{encoder.source} gives an embedding with NaN or infinity for {where}",
+        hint="its weights may be damaged; in bfloat16, try --compute-dtype float32",
+    )
+
+
+def _excerpt(sentence: str, width: int = 60) -> str:
+    return repr(sentence if len(sentence) <= width else sentence[: width - 1] + "…")

@@ -1,0 +1,149 @@
+"""Embeddings on disk in the formats that other programs read, written row by row.
+
+| suffix     | what is in it                                                                |
+|------------|------------------------------------------------------------------------------|
+| `.npy`     | one (N, D) array, for `np.load` with or without `mmap_mode`                  |
+| `.npz`     | the same array under the name `embeddings`, uncompressed                     |
+| `.jsonl`   | `{"sentence": …, "embedding": […]}` a line; digits enough for the exact value |
+| `.parquet` | columns `sentence` and `embedding` (a list of D numbers), a row group a window |
+
+Shape letters: n rows appended at a time, D width.
+"""
+
+import json
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import IO, Any, Protocol, Self
+
+import numpy as np
+
+from distilcse_cli.errors import UsageError
+from distilcse_cli.teacher.store import npy_header
+
+_JSON_DIGITS = {"float32": 9, "float16": 5}
+"""Decimal digits from which the same binary number is read back."""
+
+
+class RowWriter(Protocol):
+    """A file that grows by rows. Leaving the context completes it."""
+
+    def append(self, sentences: list[str], embeddings: np.ndarray) -> None:
+        """Add n sentences and their (n, D) embeddings."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+
+def check_suffix(path: Path) -> None:
+    """Check that a file's name asks for a format we write.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if path.suffix.lower() not in _WRITERS:
+        raise UsageError(f"cannot tell the format of {path} by its name", hint=f"let it end in {', '.join(_WRITERS)}")
+
+
+def open_rows(path: Path, width: int, dtype: str) -> RowWriter:
+    """Make a file of `width` numbers a row, in the format that the suffix of `path` names.
+
+    Raises:
+        UsageError: an unknown suffix.
+        OSError: the file cannot be written; also from the writer's methods.
+    """
+    check_suffix(path)
+    return _WRITERS[path.suffix.lower()](path, width, dtype)
+
+
+class _Npy:
+    def __init__(self, path: Path, width: int, dtype: str) -> None:
+        self._file: IO[bytes] = path.open("wb")
+        self._begin(width, dtype)
+
+    def _begin(self, width: int, dtype: str) -> None:
+        self._width, self._dtype, self._num_rows = width, dtype, 0
+        self._file.write(npy_header(dtype, (0, width)))
+
+    def append(self, sentences: list[str], embeddings: np.ndarray) -> None:  # noqa: ARG002
+        self._file.write(np.ascontiguousarray(embeddings, dtype=self._dtype).data)
+        self._num_rows += len(embeddings)
+
+    def _complete(self) -> None:
+        self._file.seek(0)
+        self._file.write(npy_header(self._dtype, (self._num_rows, self._width)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with self._file:
+            self._complete()
+
+
+class _Npz(_Npy):
+    def __init__(self, path: Path, width: int, dtype: str) -> None:
+        self._path = path
+        # an archive's member cannot be amended once the number of rows is known; without a name, it leaves no litter
+        self._file = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
+        self._begin(width, dtype)
+
+    def __exit__(self, *exception: object) -> None:
+        with self._file, zipfile.ZipFile(self._path, "w") as archive:
+            self._complete()
+            self._file.seek(0)
+            with archive.open("embeddings.npy", "w", force_zip64=True) as member:
+                shutil.copyfileobj(self._file, member, 1 << 20)
+
+
+class _Jsonl:
+    def __init__(self, path: Path, width: int, dtype: str) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="\n")
+        self._numbers = ", ".join([f"%.{_JSON_DIGITS[dtype]}g"] * width)
+
+    def append(self, sentences: list[str], embeddings: np.ndarray) -> None:
+        for sentence, row in zip(sentences, embeddings.tolist(), strict=True):
+            text = json.dumps(sentence, ensure_ascii=False)
+            self._file.write(f'{{"sentence": {text}, "embedding": [{self._numbers % tuple(row)}]}}\n')
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+
+class _Parquet:
+    def __init__(self, path: Path, width: int, dtype: str) -> None:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        self._embedding = pa.list_(pa.float16() if dtype == "float16" else pa.float32(), width)
+        self._schema = pa.schema([("sentence", pa.string()), ("embedding", self._embedding)])
+        self._writer = parquet.ParquetWriter(path, self._schema, use_dictionary=False)
+
+    def append(self, sentences: list[str], embeddings: np.ndarray) -> None:
+        import pyarrow as pa
+
+        numbers = pa.array(embeddings.reshape(-1))
+        columns: list[Any] = [
+            pa.array(sentences, pa.string()),
+            pa.FixedSizeListArray.from_arrays(numbers, type=self._embedding),
+        ]
+        self._writer.write_table(pa.table(columns, schema=self._schema))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._writer.close()
+
+
+_WRITERS: dict[str, type[_Npy | _Jsonl | _Parquet]] = {
+    ".npy": _Npy,
+    ".npz": _Npz,
+    ".jsonl": _Jsonl,
+    ".parquet": _Parquet,
+}

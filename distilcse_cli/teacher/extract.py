@@ -1,0 +1,266 @@
+"""The teacher runs once over a corpus, and its rows are kept.
+
+Rows are computed and written a window at a time. A finished window is on the disk before the
+manifest counts it, so a run that is killed at any point goes on behind its last finished
+window. As a batch never reaches past its window, the file is the same to the byte as that of a
+run without interruption (on the same machine, with the same number of threads).
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from distilcse_cli import __version__, console
+from distilcse_cli.config import EncodeSettings
+from distilcse_cli.data.corpus import Corpus
+from distilcse_cli.data.tokens import tokenizer_fingerprint
+from distilcse_cli.errors import DataError
+from distilcse_cli.files import atomic_path, fsync, write_json
+from distilcse_cli.models.encoder import SentenceEncoder
+from distilcse_cli.models.inference import WINDOW_CHARS, WINDOW_ROWS, embed_stream
+from distilcse_cli.runtime import Runtime
+from distilcse_cli.teacher.store import (
+    EMBEDDINGS,
+    FORMAT_VERSION,
+    MANIFEST,
+    PARTIAL_EMBEDDINGS,
+    PARTIAL_MANIFEST,
+    SENTENCES,
+    EmbeddingStore,
+    npy_header,
+    open_store,
+    read_manifest,
+    require_same,
+)
+
+_BATCHES = ("window_rows", "window_chars", "batch_tokens", "device")
+"""Fields that decide which sentences share a batch, hence the last digits of a row."""
+_MACHINE = ("num_threads", "torch_version")
+"""Fields that may change the last digits as well, but on most machines do not."""
+_PROGRESS = ("rows_done", "num_truncated")
+
+
+def extract(
+    encoder: SentenceEncoder,
+    corpus: Corpus,
+    out: Path,
+    settings: EncodeSettings,
+    runtime: Runtime,
+    *,
+    window_rows: int = WINDOW_ROWS,
+) -> EmbeddingStore:
+    """Embed a corpus into the store `out`, going on where an interrupted run stopped.
+
+    A complete store of the same teacher, corpus and settings is opened and not made again; for
+    that, batch size and device need not be the same ones.
+
+    Args:
+        encoder: the teacher.
+        corpus: its sentences become the rows, in this order.
+        out: folder of the store, made if missing.
+        settings: length limit, normalization, dtype of the rows, size of the batches.
+        runtime: device and number format of the matrix products.
+        window_rows: sentences computed between two points from which a killed run goes on.
+
+    Raises:
+        DataError: `out` holds something else, is being written by another process, or cannot
+            be written; the disk is too small or full (what is finished stays).
+        ModelError: an embedding is not finite.
+    """
+    out = Path(out)
+    wanted = _manifest(encoder, corpus, settings, runtime, window_rows)
+    with _locked(out):
+        _remove_leftovers(out)
+        if (out / MANIFEST).exists():
+            return _reuse(out, wanted)
+        manifest = _resume(out, wanted) if (out / PARTIAL_MANIFEST).exists() else _start(out, wanted, corpus)
+        first_row = manifest["rows_done"]
+        if not _all_rows_in_place(out, manifest):
+            _write_rows(out, manifest, encoder, corpus, settings, runtime)
+        _finish(out, manifest)
+    store = open_store(out)
+    return EmbeddingStore(store.folder, store.embeddings, store.manifest, num_extracted=len(store) - first_row)
+
+
+def _manifest(
+    encoder: SentenceEncoder, corpus: Corpus, settings: EncodeSettings, runtime: Runtime, window_rows: int
+) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "num_rows": len(corpus),
+        "rows_done": 0,
+        "num_truncated": 0,
+        "width": encoder.embedding_dim,
+        "dtype": settings.dtype,
+        "normalized": encoder.normalize if settings.normalize is None else settings.normalize,
+        "teacher": encoder.source,
+        "teacher_fingerprint": encoder.fingerprint,
+        "tokenizer_fingerprint": tokenizer_fingerprint(encoder.tokenizer),
+        "pooling": encoder.pooling,
+        "max_length": settings.max_length or encoder.max_length,
+        "corpus_fingerprint": corpus.fingerprint,
+        "compute_dtype": runtime.dtype,
+        "device": runtime.device.partition(":")[0],
+        "batch_tokens": settings.batch_tokens,
+        "window_rows": window_rows,
+        "window_chars": WINDOW_CHARS,
+        "num_threads": torch.get_num_threads(),
+        "torch_version": torch.__version__,
+        "distilcse_version": __version__,
+    }
+
+
+def _reuse(out: Path, wanted: dict[str, Any]) -> EmbeddingStore:
+    store = open_store(out)
+    require_same(out, store.manifest, _fields_of_rows(wanted))
+    (out / PARTIAL_MANIFEST).unlink(missing_ok=True)
+    console.log(f"{out} is complete already ({len(store):,} rows), nothing to do")
+    return store
+
+
+def _fields_of_rows(wanted: dict[str, Any]) -> dict[str, Any]:
+    """The fields that say what a row is, whatever batch it was computed in; `teacher` is only a name."""
+    others = (*_BATCHES, *_MACHINE, *_PROGRESS, "teacher", "distilcse_version")
+    return {field: value for field, value in wanted.items() if field not in others}
+
+
+def _start(out: Path, wanted: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
+    for name in (EMBEDDINGS, PARTIAL_EMBEDDINGS, SENTENCES):
+        if (out / name).exists():
+            raise DataError(f"{out} has a {name} that is not of an embedding store", hint="choose another --out")
+    if len(corpus) == 0:
+        raise DataError(f"{corpus.folder} has no sentences")
+    row_bytes = wanted["width"] * np.dtype(wanted["dtype"]).itemsize
+    needed = len(corpus) * row_bytes + corpus.sentences_path.stat().st_size
+    free = shutil.disk_usage(out).free
+    if needed > free:
+        raise DataError(
+            f"{out} needs {needed / 1e9:,.2f} GB, the disk has {free / 1e9:,.2f} GB free",
+            hint="make room, choose another --out, or --dtype float16",
+        )
+    write_json(out / PARTIAL_MANIFEST, wanted)
+    return wanted
+
+
+def _resume(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    manifest = read_manifest(out / PARTIAL_MANIFEST)
+    require_same(out, manifest, _fields_of_rows(wanted) | {field: wanted[field] for field in _BATCHES})
+    for field in _MACHINE:
+        if manifest.get(field) != wanted[field]:
+            console.warn(f"{field} was {manifest.get(field)}, now {wanted[field]}: last digits of rows may differ")
+    console.log(f"{out}: going on behind row {manifest['rows_done']:,} of {manifest['num_rows']:,}")
+    return manifest
+
+
+def _all_rows_in_place(out: Path, manifest: dict[str, Any]) -> bool:
+    """Whether a run was killed between the last two steps, with only the manifest left to write."""
+    done = manifest["rows_done"] == manifest["num_rows"]
+    return done and (out / EMBEDDINGS).exists() and not (out / PARTIAL_EMBEDDINGS).exists()
+
+
+def _write_rows(
+    out: Path,
+    manifest: dict[str, Any],
+    encoder: SentenceEncoder,
+    corpus: Corpus,
+    settings: EncodeSettings,
+    runtime: Runtime,
+) -> None:
+    """Compute and append what is missing, and count it in `manifest`, window by window."""
+    if not (out / SENTENCES).exists():
+        with atomic_path(out / SENTENCES) as temporary:
+            shutil.copyfile(corpus.sentences_path, temporary)
+    done, total = manifest["rows_done"], manifest["num_rows"]
+    with (
+        _partial_array(out / PARTIAL_EMBEDDINGS, manifest) as file,
+        console.Progress("extract", total, "sentences", initial=done) as progress,
+    ):
+        stream = embed_stream(
+            encoder,
+            islice(corpus, done, None),
+            runtime,
+            settings,
+            first_row=done,
+            window_rows=manifest["window_rows"],
+        )
+        for window in stream:
+            _append(file, window.embeddings)
+            manifest["rows_done"] += len(window.sentences)
+            manifest["num_truncated"] += window.num_truncated
+            write_json(out / PARTIAL_MANIFEST, manifest)
+            progress.update(len(window.sentences))
+    if manifest["rows_done"] != total:
+        raise DataError(f"{corpus.folder} has {manifest['rows_done']:,} sentences, its manifest says {total:,}")
+
+
+@contextmanager
+def _partial_array(path: Path, manifest: dict[str, Any]) -> Iterator[FileIO]:
+    """Open the unfinished array for appending, cut behind the last row that counts."""
+    header = npy_header(manifest["dtype"], (manifest["num_rows"], manifest["width"]))
+    end = len(header) + manifest["rows_done"] * manifest["width"] * np.dtype(manifest["dtype"]).itemsize
+    with path.open("r+b" if manifest["rows_done"] and path.exists() else "w+b", buffering=0) as file:
+        if manifest["rows_done"] == 0:
+            _append(file, header)
+        elif file.read(len(header)) != header or path.stat().st_size < end:
+            raise DataError(f"{path} has lost rows that its manifest counts", hint=f"remove {path.parent}, start again")
+        file.seek(end)
+        file.truncate()
+        yield file
+
+
+def _append(file: FileIO, rows: bytes | np.ndarray) -> None:
+    # written, not memory-mapped: dirty pages of a map would count as this process's memory
+    rest = memoryview(rows if isinstance(rows, bytes) else rows.data).cast("B")
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+    except OSError as error:
+        raise DataError(
+            f"cannot write {file.name}: {error.strerror}",
+            hint="make room and run the same command again, finished rows are kept",
+        ) from error
+
+
+def _finish(out: Path, manifest: dict[str, Any]) -> None:
+    if (out / PARTIAL_EMBEDDINGS).exists():
+        (out / PARTIAL_EMBEDDINGS).replace(out / EMBEDDINGS)
+        fsync(out)
+    write_json(out / MANIFEST, manifest)
+    (out / PARTIAL_MANIFEST).unlink()
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Make the folder and keep other extractions out of it; the lock dies with its process."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {error.strerror}", hint="choose another --out") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"another extraction is writing to {out}", hint="wait for it to end") from error
+        except OSError:
+            console.warn(f"{out} is on a file system without locks: run one extraction at a time")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove temporary files that a killed run could not; nobody else writes here under the lock."""
+    for name in (SENTENCES, MANIFEST, PARTIAL_MANIFEST):
+        for leftover in out.glob(f".{name}.tmp-*"):
+            leftover.unlink()

@@ -1,0 +1,186 @@
+"""The embedding store: a teacher's rows on disk, and proof of whose rows they are.
+
+A folder with three files, each readable without this package:
+
+    embeddings.npy   (N, D) float32 or float16, C order, row i for sentence i
+    sentences.txt    sentence i on line i
+    manifest.json    which teacher, corpus and settings made the rows
+
+`manifest.json` is written last, so a folder that has it is complete. Until then the rows are in
+`embeddings.partial.npy`, whose header announces more rows than the file holds (no reader takes
+it for a small array), and `manifest.partial.json` says how many of them count.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distilcse_cli.config import STORE_DTYPES
+from distilcse_cli.errors import DataError
+from distilcse_cli.files import read_json
+
+if TYPE_CHECKING:
+    from distilcse_cli.data.corpus import Corpus
+    from distilcse_cli.models.encoder import SentenceEncoder
+
+FORMAT_VERSION = 1
+EMBEDDINGS = "embeddings.npy"
+SENTENCES = "sentences.txt"
+MANIFEST = "manifest.json"
+PARTIAL_EMBEDDINGS = "embeddings.partial.npy"
+PARTIAL_MANIFEST = "manifest.partial.json"
+
+_CHECK_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class EmbeddingStore:
+    """An opened store. Shape letters: N sentences, D width of the teacher."""
+
+    folder: Path
+    embeddings: np.ndarray
+    """(N, D) read-only memory map, float32 or float16."""
+    manifest: dict[str, Any]
+    num_extracted: int = 0
+    """Rows that this process computed; the others were there before."""
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    @property
+    def sentences_path(self) -> Path:
+        """The sentences, one a line, line i of row i."""
+        return self.folder / SENTENCES
+
+    def check_rows(self) -> None:
+        """Read all rows once and look for NaN and infinities, as a store made elsewhere may hold.
+
+        Raises:
+            DataError: naming the first bad row.
+        """
+        for start in range(0, len(self), _CHECK_ROWS):
+            sound = np.isfinite(self.embeddings[start : start + _CHECK_ROWS]).all(axis=1)
+            if not sound.all():
+                row = start + int(sound.argmin())
+                raise DataError(f"{self.folder / EMBEDDINGS} has NaN or infinity in row {row}", hint=_REMAKE)
+
+
+_REMAKE = "remove the folder and run distilcse extract again"
+
+
+def open_store(
+    folder: Path, *, corpus: "Corpus | None" = None, teacher: "SentenceEncoder | None" = None
+) -> EmbeddingStore:
+    """Open a complete store and verify that its files agree with each other and with the run.
+
+    Args:
+        folder: what `extract` wrote.
+        corpus: if given, the rows must be those of its sentences.
+        teacher: if given, the rows must be this model's.
+
+    Raises:
+        DataError: the store is missing, unfinished, damaged, of a newer version, or made from
+            another corpus or by another teacher; both values are named.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).exists():
+        raise _not_complete(folder)
+    manifest = read_manifest(folder / MANIFEST)
+    embeddings = _open_array(folder / EMBEDDINGS, manifest)
+    expected: dict[str, Any] = {"rows_done": manifest["num_rows"]}
+    if corpus is not None:
+        expected |= {"num_rows": len(corpus), "corpus_fingerprint": corpus.fingerprint}
+    if teacher is not None:
+        expected |= {"pooling": teacher.pooling, "teacher_fingerprint": teacher.fingerprint}
+    require_same(folder, manifest, expected)
+    return EmbeddingStore(folder, embeddings, manifest)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest of this version, with all fields that give the array's shape.
+
+    Raises:
+        DataError: not JSON, of a newer version, or a field is missing or of a wrong kind.
+    """
+    manifest = read_json(path)
+    version = manifest.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise DataError(f"{path} is not the manifest of an embedding store", hint="make one with distilcse extract")
+    if version > FORMAT_VERSION:
+        raise DataError(
+            f"{path} has format version {version}, this program reads up to {FORMAT_VERSION}",
+            hint="pip install --upgrade distilcse",
+        )
+    for field, least in (("num_rows", 1), ("width", 1), ("rows_done", 0)):
+        value = manifest.get(field)
+        if not isinstance(value, int) or value < least:
+            raise DataError(f"{path}: {field} is {value!r}, but must be a whole number from {least}", hint=_REMAKE)
+    if manifest.get("dtype") not in STORE_DTYPES:
+        raise DataError(
+            f"{path}: dtype is {manifest.get('dtype')!r}, but must be one of {', '.join(STORE_DTYPES)}", hint=_REMAKE
+        )
+    return manifest
+
+
+def npy_header(dtype: str, shape: tuple[int, int]) -> bytes:
+    """The first bytes of a `.npy` file of this shape; their number does not depend on the number of rows."""
+    header = io.BytesIO()
+    fields = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, fields)
+    return header.getvalue()
+
+
+def require_same(folder: Path, manifest: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Compare a store's manifest with what the run needs.
+
+    Raises:
+        DataError: the first field that differs, with both values.
+    """
+    for field, value in expected.items():
+        if manifest.get(field) != value:
+            raise DataError(
+                f"{folder} does not fit this run: {field} is {_short(manifest.get(field))} there, {_short(value)} here",
+                hint="choose another folder, or the settings the store was made with",
+            )
+
+
+def _not_complete(folder: Path) -> DataError:
+    if (folder / PARTIAL_MANIFEST).exists():
+        manifest = read_manifest(folder / PARTIAL_MANIFEST)
+        done, total = manifest["rows_done"], manifest["num_rows"]
+        return DataError(
+            f"{folder} is unfinished: {done:,} of {total:,} rows",
+            hint="run the same distilcse extract command again, it goes on from there",
+        )
+    what = "is no embedding store" if folder.is_dir() else "does not exist"
+    return DataError(f"{folder} {what}", hint="make one with distilcse extract")
+
+
+def _open_array(path: Path, manifest: dict[str, Any]) -> np.ndarray:
+    """Memory-map the rows; header, manifest and file size have to say the same."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}", hint=_REMAKE) from error
+    except (ValueError, EOFError, OverflowError, SyntaxError) as error:
+        raise DataError(f"{path} is damaged or no array: {' '.join(str(error).split())}", hint=_REMAKE) from error
+    if not isinstance(array, np.memmap):
+        raise DataError(f"{path} is an archive, not an array", hint=_REMAKE)
+    shape = (manifest["num_rows"], manifest["width"])
+    if array.shape != shape or array.dtype != np.dtype(manifest["dtype"]) or not array.flags.c_contiguous:
+        raise DataError(
+            f"{path} holds {array.dtype} {array.shape}, its manifest says {manifest['dtype']} {shape}", hint=_REMAKE
+        )
+    size = path.stat().st_size
+    if size != array.offset + array.nbytes:
+        raise DataError(f"{path} has {size:,} bytes, its header {array.offset + array.nbytes:,}", hint=_REMAKE)
+    return array
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    # a fingerprint's first twelve digits tell two of them apart
+    return f"{text[:12]}…" if isinstance(value, str) and len(text) == 64 else text
