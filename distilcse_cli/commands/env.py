@@ -22,11 +22,12 @@ SHOWN_VARIABLES = (
     *("DISTILCSE_HOME", "DISTILCSE_DATA", "DISTILCSE_MODEL"),
     *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "ATEN_CPU_CAPABILITY", "TOKENIZERS_PARALLELISM"),
     *("HF_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"),
+    *("PIP_NO_INDEX", "PIP_CONFIG_FILE", "PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
 )
 # tokens, or addresses that may carry a password: only whether they are set
 HIDDEN_VARIABLES = (
     *("HF_TOKEN", "HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"),
-    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CONFIG_FILE"),
+    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"),
 )
 FLAGS_THAT_MATTER = re.compile(r"avx2|fma|avx512\w*|amx\w*|\w*vnni\w*|\w*bf16\w*")
 
@@ -62,7 +63,7 @@ def _torch() -> dict[str, Any]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return {"torch_error": str(error)}
+        return {"torch_error": " ".join(str(error).split())}
     chosen = runtime.choose_runtime()
     gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return {

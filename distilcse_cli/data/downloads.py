@@ -82,7 +82,7 @@ def install(source: Source, folder: Path, *, quiet: bool) -> dict[str, Any]:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder):
+        with locked(folder):
             _sweep(folder)
             record = read_record(folder, source)
             return record if record is not None else _install(source, folder, quiet=quiet)
@@ -95,7 +95,7 @@ def tidy(folder: Path) -> None:
     """Remove what killed downloads of `folder` left, unless one is at work or we may not."""
     if any(_leftovers(folder)):
         try:
-            with _lock(folder, wait=False):
+            with locked(folder, wait=False):
                 _sweep(folder)
         except OSError:
             pass
@@ -105,7 +105,9 @@ def _install(source: Source, folder: Path, *, quiet: bool) -> dict[str, Any]:
     if folder.exists() and not (folder / RECORD).is_file() and any(folder.iterdir()):
         raise DataError(f"{folder} is in the way: it was not made by distilcse download", hint="move it elsewhere")
     _check_room(source, folder.parent)
-    with tempfile.TemporaryDirectory(prefix=_scratch_prefix(folder), dir=folder.parent) as name:
+    prefix = _scratch_prefix(folder)
+    # what cannot be removed now is swept by the next run: no reason to fail a good download
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent, ignore_cleanup_errors=True) as name:
         fresh, transfer = Path(name) / "files", Path(name) / "transfer"
         fresh.mkdir()
         transfer.mkdir()
@@ -150,7 +152,7 @@ def _check_room(source: Source, folder: Path) -> None:
 
 
 @contextmanager
-def _lock(folder: Path, *, wait: bool = True) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock of `folder`; the kernel drops it when the process ends, however it ends.
 
     Raises:

@@ -59,10 +59,10 @@ def card_statement(readme: Path, name: str) -> LicenseStatement | None:
 
 
 def keep_license_files(archive: ZipFile, folder: Path) -> None:
-    """Copy a wheel's license files, and the metadata that names the license, into `folder`."""
-    folder.mkdir()
+    """Copy a wheel's license files, and the metadata that names the license, into the new `folder`."""
     for member in (*_metadata_files(archive), *_license_files(archive)):
-        target = folder / PurePosixPath(member).name
+        target = folder.joinpath(*PurePosixPath(member).parts[1:])
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(archive.read(member))
 
 

