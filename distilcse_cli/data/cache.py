@@ -1,0 +1,115 @@
+"""Cached folders: made once whatever happens, checked on opening, made again when damaged.
+
+A cached folder holds files and a `manifest.json` that names the format's version and every
+file's size. Its name is a hash of all that went into it, so that it is either right or absent.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import AcquireReturnProxy, FileLock, Timeout
+
+from distilcse_cli import console
+from distilcse_cli.errors import DataError
+from distilcse_cli.files import atomic_folder, read_json, write_json
+
+MANIFEST = "manifest.json"
+
+
+class NewerFormatError(DataError):
+    """The folder was written by a later release, so it is not damaged and must not be replaced."""
+
+
+def write_manifest(folder: Path, version: int, facts: dict[str, Any]) -> None:
+    """Write `manifest.json`: the format's version, `facts`, and the size in bytes of each file in `folder`."""
+    sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+    write_json(folder / MANIFEST, {"format_version": version, **facts, "files": sizes})
+
+
+def read_manifest(folder: Path, version: int) -> dict[str, Any]:
+    """Read `manifest.json` and check the folder against it.
+
+    Args:
+        folder: what `write_manifest` has completed.
+        version: the newest format version that the caller understands.
+
+    Raises:
+        NewerFormatError: a later release wrote it.
+        DataError: no manifest, a broken one, or a file of another size than it says.
+    """
+    manifest = read_json(folder / MANIFEST)
+    found, sizes = manifest.get("format_version"), manifest.get("files")
+    if isinstance(found, int) and found > version:
+        raise NewerFormatError(
+            f"{folder} has format version {found}, and this release reads up to {version}",
+            hint="update distilcse, or remove the folder",
+        )
+    if found != version or not isinstance(sizes, dict):
+        raise DataError(f"{folder / MANIFEST} is not a manifest of format version {version}")
+    for name, size in sizes.items():
+        try:
+            actual = (folder / name).stat().st_size
+        except OSError as error:
+            raise DataError(f"cannot read {folder / name}: {error.strerror}") from error
+        if actual != size:
+            raise DataError(f"{folder / name} has {actual:,} bytes, but its manifest says {size:,}")
+    return manifest
+
+
+def build_once(folder: Path, version: int, build: Callable[[Path], None]) -> bool:
+    """Make the cached `folder` unless it is there and whole.
+
+    Processes that want the same folder at once wait for the first to make it, or to die.
+
+    Args:
+        folder: the final place.
+        version: format version of the manifest.
+        build: fills the folder it is given, manifest included.
+
+    Returns:
+        Whether the folder was there already.
+
+    Raises:
+        DataError: the cache cannot be written; and whatever `build` raises.
+    """
+    if _is_whole(folder, version):
+        return True
+    with _lock(folder):
+        if _is_whole(folder, version):
+            return True
+        for stale in folder.parent.glob(f".{folder.name}.tmp-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        if folder.exists():
+            console.warn(f"{folder} is damaged and is made again")
+            shutil.rmtree(folder, ignore_errors=True)
+        with atomic_folder(folder) as temporary:
+            build(temporary)
+    return False
+
+
+def _is_whole(folder: Path, version: int) -> bool:
+    try:
+        read_manifest(folder, version)
+    except NewerFormatError:
+        raise
+    except DataError:
+        return False
+    return True
+
+
+def _lock(folder: Path) -> AcquireReturnProxy:
+    """Acquire the lock of `folder`, for a `with` block. The system frees it when its process dies."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+        try:
+            return lock.acquire(timeout=0)
+        except Timeout:
+            console.log(f"waiting for another process that makes {folder}")
+            return lock.acquire()
+    except OSError as error:
+        raise DataError(
+            f"cannot write {folder}: {error.strerror}", hint="set DISTILCSE_HOME to a folder you may write to"
+        ) from error

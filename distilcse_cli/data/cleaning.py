@@ -1,0 +1,100 @@
+"""Raw texts in, clean and distinct sentences out."""
+
+import hashlib
+import re
+from collections import Counter
+
+import numpy as np
+
+from distilcse_cli.config import CorpusSettings
+
+# everything that str.splitlines breaks at, all other C0 and C1 controls, and the byte order mark
+# that concatenated files carry inside; one class and no neighbors, so it stays linear on any input
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]+")
+
+
+def clean(text: str) -> str:
+    """Return `text` as one line: each run of control characters a space, none at either end."""
+    if not text.isprintable():
+        text = _CONTROL.sub(" ", text)
+    return text.strip()
+
+
+class SeenHashes:
+    """A growing set of 64-bit hashes: 8 bytes each, twice that while it grows.
+
+    Sorted arrays, each at least twice as long as the next (a Python set takes about 90 bytes
+    a hash). Two different sentences among 5 million share a hash with a probability below 1e-6.
+    """
+
+    def __init__(self) -> None:
+        self._levels: list[np.ndarray] = []
+
+    def add(self, hashes: np.ndarray) -> np.ndarray:
+        """Add `hashes`, (N,) uint64.
+
+        Returns:
+            (N,) bool, True at the first occurrence of each hash that was not in the set.
+        """
+        distinct, first = np.unique(hashes, return_index=True)
+        new = np.ones(len(distinct), dtype=bool)
+        for level in self._levels:
+            at = np.minimum(np.searchsorted(level, distinct), len(level) - 1)
+            new &= level[at] != distinct
+        is_first = np.zeros(len(hashes), dtype=bool)
+        is_first[first[new]] = True
+        self._merge(distinct[new])
+        return is_first
+
+    def _merge(self, fresh: np.ndarray) -> None:
+        while self._levels and len(self._levels[-1]) < 2 * len(fresh):
+            fresh = np.concatenate((self._levels.pop(), fresh))
+            fresh.sort()
+        if len(fresh):
+            self._levels.append(fresh)
+
+
+class Cleaner:
+    """Cleans batch after batch, drops what the settings exclude, and counts it.
+
+    Args:
+        settings: word limits.
+    """
+
+    def __init__(self, settings: CorpusSettings) -> None:
+        self.num_read = 0
+        self.dropped: Counter[str] = Counter()
+        self._settings = settings
+        self._seen = SeenHashes()
+
+    def keep(self, texts: list[str]) -> list[bytes]:
+        """Return the clean, distinct sentences among `texts`, in order, as UTF-8."""
+        self.num_read += len(texts)
+        sentences = [sentence for text in texts if (sentence := clean(text))]
+        self._count("blank", len(texts) - len(sentences))
+        sentences = self._within_limits(sentences)
+        encoded = [sentence.encode("utf-8") for sentence in sentences]
+        is_new = self._seen.add(_hashes(encoded))
+        kept = [line for line, new in zip(encoded, is_new.tolist(), strict=True) if new]
+        self._count("duplicate", len(encoded) - len(kept))
+        return kept
+
+    def _within_limits(self, sentences: list[str]) -> list[str]:
+        least, most = self._settings.min_words, self._settings.max_words
+        if least <= 1 and most is None:
+            return sentences
+        num_words = [len(sentence.split()) for sentence in sentences]
+        self._count("too short", sum(n < least for n in num_words))
+        if most is None:
+            return [sentence for sentence, n in zip(sentences, num_words, strict=True) if n >= least]
+        self._count("too long", sum(n > most for n in num_words))
+        return [sentence for sentence, n in zip(sentences, num_words, strict=True) if least <= n <= most]
+
+    def _count(self, reason: str, number: int) -> None:
+        if number:
+            self.dropped[reason] += number
+
+
+def _hashes(lines: list[bytes]) -> np.ndarray:
+    digests = b"".join(hashlib.blake2b(line, digest_size=8).digest() for line in lines)
+    return np.frombuffer(digests, dtype=np.uint64)

@@ -1,0 +1,104 @@
+"""Bytes of a text file, gzipped or not, as numbered lines of text."""
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from distilcse_cli.errors import DataError
+
+BLOCK_BYTES = 1 << 20
+MAX_LINE_BYTES = 64 << 20
+_BOM = b"\xef\xbb\xbf"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass
+class BadLines:
+    """What to do at text that cannot be used: stop, or skip and count it."""
+
+    policy: str
+    """One of `config.ON_BAD_LINE`."""
+    num_skipped: int = 0
+
+    def meet(self, message: str) -> None:
+        """Count one unusable line, row or record, or stop at it.
+
+        Raises:
+            DataError: the policy is to stop. `message` names file, place and fault.
+        """
+        if self.policy == "stop":
+            raise DataError(message, hint="mend it, or leave such lines out with --on-bad-line skip")
+        self.num_skipped += 1
+
+
+def is_unicode(text: str) -> bool:
+    """Whether `text` is free of lone surrogates, which stand for bytes that were no UTF-8."""
+    return text.isprintable() or not _SURROGATE.search(text)
+
+
+def read_lines(path: Path, bad: BadLines) -> Iterator[tuple[int, list[str]]]:
+    r"""Yield batches of lines, each with the number of its first line, counted from 1.
+
+    Lines end at `\n` alone; the last needs none. A byte order mark at the file's start is removed.
+    A line that is not UTF-8 goes to `bad`; where that skips, the line is yielded with lone
+    surrogates for the wrong bytes (see `is_unicode`), so that the caller drops it and the
+    numbers stay right.
+
+    Raises:
+        DataError: the file cannot be read, is a damaged gzip file, or has no lines but one without end.
+    """
+    number = 1
+    for block in _blocks(path):
+        try:
+            lines = block.decode("utf-8").split("\n")
+        except UnicodeDecodeError:
+            lines = [_decode(line, f"{path}, line {number + i}", bad) for i, line in enumerate(block.split(b"\n"))]
+        yield number, lines
+        number += len(lines)
+
+
+def _decode(line: bytes, place: str, bad: BadLines) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if bad.policy == "stop":
+            bad.meet(f"{place} is not UTF-8: byte 0x{line[error.start]:02x} at position {error.start + 1}")
+        return line.decode("utf-8", errors="surrogateescape")
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """Yield whole lines, about a mebibyte at a time, without the last one's newline."""
+    try:
+        with _open(path) as file:
+            pieces: list[bytes] = []
+            size = 0
+            block = file.read(BLOCK_BYTES).removeprefix(_BOM)
+            while block:
+                head, newline, tail = block.rpartition(b"\n")
+                if newline:
+                    yield b"".join((*pieces, head))
+                    pieces, size = [tail], len(tail)
+                else:
+                    pieces.append(block)
+                    size += len(block)
+                    if size > MAX_LINE_BYTES:
+                        raise DataError(
+                            f"{path} has a line of more than {MAX_LINE_BYTES >> 20} MiB: is it a text file?"
+                        )
+                block = file.read(BLOCK_BYTES)
+            if rest := b"".join(pieces):
+                yield rest
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is not a whole gzip file: {error}", hint="fetch or make it again") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _open(path: Path) -> BinaryIO:
+    if path.suffix.lower() == ".gz":
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    return path.open("rb", buffering=0)
