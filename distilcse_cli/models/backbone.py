@@ -35,7 +35,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def load_backbone(folder: Path) -> Any:
-    """Load a transformers encoder in fp32, eval mode, with fused attention.
+    """Load a transformers encoder in fp32, eval mode, with fused attention where it has that.
 
     Its `pooler` is None where the checkpoint has no weights for it.
 
@@ -49,7 +49,6 @@ def load_backbone(folder: Path) -> Any:
             model, info = AutoModel.from_pretrained(
                 folder,
                 dtype=torch.float32,
-                attn_implementation="sdpa",
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,

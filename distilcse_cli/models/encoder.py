@@ -108,13 +108,16 @@ class SentenceEncoder(nn.Module):
     def set_attention(self, implementation: str) -> None:
         """Choose how attention is computed: `sdpa` (fused, the default) or `eager` (plain products).
 
-        Both give the same numbers to rounding. The fused kernel's backward pass is the slower one on a CPU.
+        Both give the same numbers to rounding. The fused kernel's backward pass is the slower one on
+        a CPU. An architecture that has no fused attention (MPNet) stays `eager`.
 
         Raises:
             ValueError: neither of the two.
         """
         if implementation not in ATTENTION:
             raise ValueError(f"attention is {' or '.join(ATTENTION)}, not {implementation!r}")
+        if implementation == "sdpa" and not self.backbone._supports_sdpa:
+            return
         self.backbone.set_attn_implementation(implementation)
 
     @property
@@ -165,10 +168,11 @@ def load_encoder(
     """
     if pooler is not None and pooler not in POOLINGS:
         raise UsageError(f"unknown pooling {pooler!r}", hint=f"one of {', '.join(POOLINGS)}")
-    folder = resolve_reference(ref, revision=revision)
-    layout = read_layout(folder)
-    backbone = load_backbone(folder)
-    tokenizer = load_tokenizer(folder, backbone, lower_case=layout.lower_case)
+    layout = read_layout(resolve_reference(ref, revision=revision))
+    backbone = load_backbone(layout.backbone)
+    tokenizer = load_tokenizer(layout.backbone, backbone, lower_case=layout.lower_case)
+    if layout.prompt:
+        console.warn(f"{ref} has a default prompt, {layout.prompt!r}, which is not put before the sentences")
     if keep_layers is not None:
         cut_layers(backbone, keep_layers)
     pooling, dense = _choose_pooling(ref, layout, backbone, pooler)
@@ -187,28 +191,45 @@ def load_encoder(
 def _choose_pooling(ref: str, layout: Layout, backbone: Any, pooler: str | None) -> tuple[str, Sequence[Dense]]:
     """The pooling and its dense layers: the one asked for, else the folder's, else `cls`."""
     if pooler is None and layout.problem:
-        raise ModelError(f"{ref} uses {layout.problem}", hint=f"choose --pooler out of {', '.join(POOLINGS)}")
+        raise ModelError(
+            f"{ref} uses {layout.problem}, which is not supported", hint=f"choose --pooler {' or '.join(POOLINGS)}"
+        )
     wanted = pooler or layout.pooling or "cls"
-    if wanted == layout.pooling:
-        return wanted, layout.dense
     own = layout.pooling or layout.problem
-    if pooler and own:
+    if wanted == layout.pooling:
+        return wanted, _fitting(ref, layout.dense, backbone.config.hidden_size)
+    if own:
         without = " without its dense layers" if layout.dense else ""
-        console.log(f"{ref}: pooling {pooler} as asked for{without}, instead of the model's own, {own}")
+        console.log(f"{ref}: pooling {wanted} as asked for{without}, instead of the model's own, {own}")
     if wanted != "cls":
         return wanted, ()
     linear = getattr(getattr(backbone, "pooler", None), "dense", None)
     if not isinstance(linear, nn.Linear):
-        others = ", ".join(name for name in POOLINGS if name != "cls")
-        raise ModelError(f"{ref} has no weights for the dense layer of cls pooling", hint=f"--pooler with {others}")
+        others = [name for name in POOLINGS if name != "cls"]
+        raise ModelError(
+            f"{ref} has no weights for the dense layer that cls pooling needs",
+            hint=f"choose --pooler {' or '.join(others)}",
+        )
     return wanted, (Dense(linear, "Tanh"),)
+
+
+def _fitting(ref: str, dense: Sequence[Dense], width: int) -> Sequence[Dense]:
+    """The dense layers, if each takes what comes out of the one before it."""
+    for layer in dense:
+        if layer.linear.in_features != width:
+            raise ModelError(
+                f"{ref} has a dense layer for {layer.linear.in_features} numbers, but gets {width}",
+                hint="its folders are of different models",
+            )
+        width = layer.linear.out_features
+    return dense
 
 
 def _choose_max_length(ref: str, layout: Layout, backbone: Any, tokenizer: Any, asked: int | None) -> int:
     positions = num_positions(backbone)
-    if asked is not None:
-        if positions is not None and asked > positions:
-            raise UsageError(f"--max-length {asked}: {ref} has only {positions} positions")
-        return asked
-    limits = [tokenizer.model_max_length, positions, layout.max_length]
-    return int(min(limit for limit in limits if limit is not None))
+    if asked is None:
+        limits = (tokenizer.model_max_length, positions, layout.max_length)
+        return int(min(limit for limit in limits if limit is not None))
+    if positions is not None and asked > positions:
+        raise UsageError(f"--max-length {asked} is more than {ref} can read", hint=f"at most {positions}")
+    return asked

@@ -13,6 +13,7 @@ import torch
 
 from distilcse_cli.errors import ModelError
 from distilcse_cli.models.dense import ACTIVATIONS, Dense
+from distilcse_cli.models.pooling import mixing_pooling
 
 _TRANSFORMER_CONFIGS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 _POOLING_FLAGS = {
@@ -23,12 +24,16 @@ _POOLING_FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+_SENTENCE = "sentence_embedding"
+"""Name under which modules hand the pooled vector on."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Layout:
     """How token vectors become embeddings, according to the folder."""
 
+    backbone: Path
+    """Folder of the transformers model and its tokenizer."""
     pooling: str | None = None
     """One of `config.POOLINGS`; None where the folder does not say, or says something else."""
     problem: str | None = None
@@ -41,105 +46,117 @@ class Layout:
     """Most tokens of a sentence; None where the folder does not say."""
     lower_case: bool = False
     """Whether text is lower-cased before the tokenizer sees it."""
+    prompt: str | None = None
+    """Text that sentence-transformers puts before every sentence."""
+
+
+class _Unsupported(Exception):
+    """The folder asks for something else than a pooling of ours, with dense layers behind it."""
 
 
 def read_layout(folder: Path) -> Layout:
-    """Read the modules of a sentence-transformers folder; an empty `Layout` for plain transformers.
+    """Read the modules of a sentence-transformers folder; for plain transformers all is left open.
 
     Raises:
         ModelError: a file that `modules.json` promises is missing or broken.
     """
     if not (folder / "modules.json").is_file():
-        return Layout()
+        return Layout(backbone=folder)
     modules = _read_json(folder / "modules.json")
-    if not isinstance(modules, list) or not all(isinstance(m, dict) and "type" in m for m in modules):
-        raise ModelError(f"{folder / 'modules.json'} should hold a list of modules")
-    settings = _transformer_settings(folder)
-    pooling: str | None = None
-    problem: str | None = None
-    mixed: str | None = None
-    dense: list[Dense] = []
-    normalize = False
+    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
+        raise ModelError(f"{folder / 'modules.json'} should hold a list of modules", hint="the folder is damaged")
+    layout = Layout(backbone=folder, prompt=_default_prompt(folder))
     for module in modules:
-        kind = str(module["type"]).rsplit(".", 1)[-1]
+        kind = str(module.get("type"))
         place = folder / str(module.get("path", ""))
-        if not str(module["type"]).startswith("sentence_transformers."):
-            problem = problem or f"the module {module['type']}, which is code of the model's own"
-        elif kind == "WeightedLayerPooling":
-            mixed, problem = _mixed_pooling(place, problem)
-        elif kind == "Pooling":
-            pooling, problem = _pooling(place, mixed, problem)
-        elif kind == "Dense":
-            dense.append(_read_dense(place))
-        elif kind == "Normalize":
-            normalize = True
-        elif kind not in ("Transformer", "Dropout"):
-            problem = problem or f"the module {kind}"
-    if pooling == "cls_before_pooler" and dense and dense[0].activation_name == "Tanh":
-        pooling = "cls"
-    return Layout(
-        pooling=None if problem else pooling,
-        problem=problem,
-        dense=tuple(dense),
-        normalize=normalize,
-        max_length=settings.get("max_seq_length"),
-        lower_case=bool(settings.get("do_lower_case")),
-    )
+        try:
+            if not kind.startswith("sentence_transformers."):
+                raise _Unsupported(f"{kind}, which is code of its own")
+            _read_module(layout, kind.rpartition(".")[2], place)
+        except _Unsupported as error:
+            layout.problem = layout.problem or str(error)
+    if layout.pooling == "cls_before_pooler" and layout.dense and layout.dense[0].activation_name == "Tanh":
+        layout.pooling = "cls"
+    if layout.problem:
+        layout.pooling = None
+    return layout
 
 
-def _transformer_settings(folder: Path) -> dict[str, Any]:
-    for name in _TRANSFORMER_CONFIGS:
-        file = folder / f"sentence_{name}_config.json"
-        if file.is_file():
-            settings = _read_json(file)
-            return settings if isinstance(settings, dict) else {}
-    return {}
+def _read_module(layout: Layout, kind: str, place: Path) -> None:
+    """Add what one module does to the layout; modules come in the order they run."""
+    if kind == "Transformer":
+        layout.backbone = place
+        settings = _transformer_settings(place)
+        length = settings.get("max_seq_length")
+        if length is not None and not (isinstance(length, int) and length > 0):
+            raise ModelError(f"{place} has a max_seq_length of {length!r}", hint="the model folder is damaged")
+        layout.max_length = length
+        layout.lower_case = bool(settings.get("do_lower_case"))
+    elif kind == "WeightedLayerPooling":
+        layout.pooling = _mixing_pooling(place)
+    elif kind == "Pooling":
+        layout.pooling = _pooling(place, layout.pooling)
+    elif kind == "Dense":
+        if layout.pooling is None or layout.normalize:
+            raise _Unsupported("a dense layer that does not come right behind the pooling")
+        layout.dense += (_read_dense(place),)
+    elif kind == "Normalize":
+        layout.normalize = True
+    elif kind != "Dropout":
+        raise _Unsupported(f"a module {kind}")
 
 
-def _pooling(place: Path, mixed: str | None, problem: str | None) -> tuple[str | None, str | None]:
-    """Our name of a Pooling module's mode, or the problem with it."""
-    settings = _read_json(place / "config.json")
+def _default_prompt(folder: Path) -> str | None:
+    file = folder / "config_sentence_transformers.json"
+    settings = _read_object(file) if file.is_file() else {}
+    prompts, name = settings.get("prompts"), settings.get("default_prompt_name")
+    prompt = prompts.get(name) if isinstance(prompts, dict) else None
+    return prompt or None
+
+
+def _transformer_settings(place: Path) -> dict[str, Any]:
+    files = (place / f"sentence_{name}_config.json" for name in _TRANSFORMER_CONFIGS)
+    return next((_read_object(file) for file in files if file.is_file()), {})
+
+
+def _pooling(place: Path, mixing: str | None) -> str:
+    """Our name of a Pooling module's mode; `mixing` is the pooling that a module before it has made it."""
+    settings = _read_object(place / "config.json")
     modes = settings.get("pooling_mode")
     if modes is None:
         modes = [mode for flag, mode in _POOLING_FLAGS.items() if settings.get(flag)]
-    elif isinstance(modes, str):
-        modes = [modes]
+    modes = [modes] if isinstance(modes, str) else list(modes)
     if modes == ["mean"]:
-        return mixed or "avg", problem
-    if modes == ["cls"] and mixed is None:
-        return "cls_before_pooler", problem
-    return None, problem or f"{' + '.join(modes) or 'no'} pooling"
+        return mixing or "avg"
+    if modes == ["cls"] and mixing is None:
+        return "cls_before_pooler"
+    raise _Unsupported(f"{' + '.join(map(str, modes)) or 'no'} pooling")
 
 
-def _mixed_pooling(place: Path, problem: str | None) -> tuple[str | None, str | None]:
-    """Which of our layer-mixing poolings the layer weights of a WeightedLayerPooling amount to."""
-    settings = _read_json(place / "config.json")
+def _mixing_pooling(place: Path) -> str:
+    """The pooling of ours that the layer weights of a WeightedLayerPooling amount to."""
+    start = _read_object(place / "config.json").get("layer_start", 0)
     weights = _read_tensors(place).get("layer_weights")
-    start = settings.get("layer_start", 4)
-    if weights is not None and weights.ndim == 1:
-        last = start + len(weights) - 1
-        used = [start + int(index) for index in weights.nonzero().flatten()]
-        names = {0: "avg_first_last", 1: "avg_layer1_last", last - 1: "avg_top2"}
-        even = len({float(weight) for weight in weights if weight}) == 1
-        if even and len(used) == 2 and used[1] == last and used[0] in names:
-            return names[used[0]], problem
-    return None, problem or "a mixture of layers with weights of its own"
+    if weights is not None and weights.ndim == 1 and isinstance(start, int):
+        pooling = mixing_pooling([0.0] * start + weights.tolist())
+        if pooling is not None:
+            return pooling
+    raise _Unsupported("a mixture of layers with weights of its own")
 
 
 def _read_dense(place: Path) -> Dense:
-    settings = _read_json(place / "config.json")
-    activation = str(settings.get("activation_function", "Tanh")).rsplit(".", 1)[-1]
+    settings = _read_object(place / "config.json")
+    activation = str(settings.get("activation_function", "Tanh")).rpartition(".")[2]
     if activation not in ACTIVATIONS or settings.get("use_residual"):
-        raise ModelError(f"{place} has a dense layer with {activation}, which is not supported")
+        raise _Unsupported(f"a dense layer with {'a residual' if settings.get('use_residual') else activation}")
+    if not settings.get("module_input_name", _SENTENCE) == settings.get("module_output_name", _SENTENCE) == _SENTENCE:
+        raise _Unsupported("a dense layer on tokens")
     tensors = _read_tensors(place)
     weight, bias = tensors.get("linear.weight"), tensors.get("linear.bias")
-    if weight is None or (bias is None and settings.get("bias", True)):
-        raise ModelError(f"{place} has no linear.weight or linear.bias in its weights file")
+    if weight is None or weight.ndim != 2 or (bias is None and settings.get("bias", True)):
+        raise ModelError(f"{place} has no linear.weight or linear.bias", hint="the model folder is damaged")
     linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    with torch.no_grad():
-        linear.weight.copy_(weight)
-        if bias is not None:
-            linear.bias.copy_(bias)
+    linear.load_state_dict({name.removeprefix("linear."): tensor for name, tensor in tensors.items()})
     return Dense(linear, activation)
 
 
@@ -150,8 +167,16 @@ def _read_tensors(place: Path) -> dict[str, torch.Tensor]:
         if (place / "model.safetensors").is_file():
             return load_file(place / "model.safetensors")
         return torch.load(place / "pytorch_model.bin", map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ModelError(f"cannot read the weights in {place}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # whatever the parsers say about a foreign file
+        reason = str(error).partition("\n")[0]
+        raise ModelError(f"cannot read the weights in {place}: {reason}", hint="the model folder is damaged") from error
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    value = _read_json(file)
+    if not isinstance(value, dict):
+        raise ModelError(f"{file} should hold a JSON object", hint="the model folder is damaged")
+    return value
 
 
 def _read_json(file: Path) -> Any:
@@ -159,5 +184,5 @@ def _read_json(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"cannot read {file}: {error.strerror}", hint="the model folder is incomplete") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{file} is not valid JSON: {error}", hint="the model folder is damaged") from error

@@ -19,9 +19,21 @@ def needs_hidden_states(pooling: str) -> bool:
     return pooling in _MIXED_WITH_LAST
 
 
-def mixed_layers(pooling: str, num_layers: int) -> tuple[int, int]:
-    """Indices into the `num_layers + 1` hidden states that a pooling averages, each with weight a half."""
-    return _MIXED_WITH_LAST[pooling] % (num_layers + 1), num_layers
+def layer_weights(pooling: str, num_layers: int) -> list[float]:
+    """How much each of the `num_layers + 1` hidden states counts in a pooling that mixes two of them."""
+    weights = [0.0] * (num_layers + 1)
+    weights[_MIXED_WITH_LAST[pooling]] += 1.0
+    weights[-1] += 1.0
+    return weights
+
+
+def mixing_pooling(weights: list[float]) -> str | None:
+    """The pooling that mixes hidden states with these weights, up to scale; None if there is none."""
+    scale = sum(weights) / 2
+    for pooling in _MIXED_WITH_LAST:
+        if len(weights) > 1 and weights == [scale * weight for weight in layer_weights(pooling, len(weights) - 1)]:
+            return pooling
+    return None
 
 
 def pool(pooling: str, last: Tensor, attention_mask: Tensor, hidden_states: Sequence[Tensor] | None = None) -> Tensor:

@@ -1,0 +1,193 @@
+"""The student folder: everything sentence-transformers, plain transformers and we need to load it again.
+
+model.safetensors config.json             the backbone; for `cls` also the pooler, under transformers' own names
+tokenizer.json tokenizer_config.json      the tokenizer, with the longest input
+modules.json config_sentence_transformers.json sentence_bert_config.json
+1_Pooling/                                the pooling (behind 1_WeightedLayerPooling/ where two layers are averaged)
+2_Dense/                                  the dense + tanh of `cls`, or a kept projection
+3_Normalize/                              if embeddings are scaled to length 1
+README.md distilcse.json                  the model card; the settings it was made with
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distilcse_cli.errors import DataError
+from distilcse_cli.files import atomic_folder, write_json
+from distilcse_cli.models.dense import Dense
+from distilcse_cli.models.encoder import SentenceEncoder
+from distilcse_cli.models.pooling import layer_weights, needs_hidden_states
+
+_MODULE_TYPES = "sentence_transformers.models."
+"""Module names that every version of sentence-transformers from 2 on finds."""
+
+
+def save_student(encoder: SentenceEncoder, folder: Path, *, card: str, settings: dict[str, Any]) -> None:
+    """Write a student's whole folder at once.
+
+    `SentenceTransformer(folder).encode` then gives the encoder's own embeddings, in every one of
+    the six poolings, scaled to length 1 if `encoder.normalize`.
+
+    Args:
+        encoder: the student, on any device.
+        folder: must not exist, or be empty.
+        card: text of README.md, the model card.
+        settings: what goes into distilcse.json.
+
+    Raises:
+        DataError: the folder has something in it, or cannot be written.
+    """
+    with atomic_folder(folder) as place:
+        with _foreign_writers(folder):
+            _save_backbone(encoder, place)
+            _save_tokenizer(encoder, place)
+            names = _save_modules(encoder, place)
+        write_json(place / "config_sentence_transformers.json", _sentence_transformers_config())
+        write_json(place / "sentence_bert_config.json", _transformer_config(encoder))
+        write_json(place / "distilcse.json", settings)
+        (place / "modules.json").write_text(_modules_json(names), encoding="utf-8")
+        (place / "README.md").write_text(card, encoding="utf-8")
+
+
+def _save_backbone(encoder: SentenceEncoder, place: Path) -> None:
+    from safetensors.torch import save_file
+
+    backbone = encoder.backbone
+    tensors = dict(backbone.state_dict())
+    if encoder.pooling == "cls" and hasattr(backbone, "pooler"):
+        # plain transformers looks for the dense layer here, and not in 2_Dense
+        pooler = encoder.dense[0].linear
+        tensors |= {"pooler.dense.weight": pooler.weight.detach(), "pooler.dense.bias": pooler.bias.detach()}
+    save_file(
+        {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
+        place / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    config = copy.deepcopy(backbone.config)
+    config.architectures = [type(backbone).__name__]
+    config.dtype = str(backbone.dtype).removeprefix("torch.")
+    # sentence-transformers hands the layers to WeightedLayerPooling only if the config says so
+    config.output_hidden_states = needs_hidden_states(encoder.pooling)
+    config.save_pretrained(place)
+
+
+def _save_tokenizer(encoder: SentenceEncoder, place: Path) -> None:
+    tokenizer = copy.deepcopy(encoder.tokenizer)
+    tokenizer.model_max_length = encoder.max_length
+    # whoever used the tokenizer last has left its truncation and padding on, which would be saved
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(place)
+
+
+def _save_modules(encoder: SentenceEncoder, place: Path) -> list[str]:
+    """Write the folders of all modules behind the transformer; return the modules' names in order."""
+    hidden = encoder.backbone.config.hidden_size
+    names = []
+
+    def new_folder(name: str) -> Path:
+        names.append(name)
+        folder = place / f"{len(names)}_{name}"
+        folder.mkdir()
+        return folder
+
+    if needs_hidden_states(encoder.pooling):
+        _save_layer_weights(encoder, new_folder("WeightedLayerPooling"))
+    first_token = encoder.pooling.startswith("cls")
+    write_json(
+        new_folder("Pooling") / "config.json",
+        {
+            "word_embedding_dimension": hidden,
+            "pooling_mode_cls_token": first_token,
+            "pooling_mode_mean_tokens": not first_token,
+            "pooling_mode_max_tokens": False,
+            "pooling_mode_mean_sqrt_len_tokens": False,
+        },
+    )
+    for dense in encoder.dense or ():
+        _save_dense(dense, new_folder("Dense"))
+    if encoder.normalize:
+        write_json(new_folder("Normalize") / "config.json", {})
+    return names
+
+
+def _save_layer_weights(encoder: SentenceEncoder, place: Path) -> None:
+    from safetensors.torch import save_file
+
+    num_layers = encoder.num_layers
+    weights = torch.tensor(layer_weights(encoder.pooling, num_layers))
+    save_file({"layer_weights": weights}, place / "model.safetensors")
+    write_json(
+        place / "config.json",
+        {
+            "word_embedding_dimension": encoder.backbone.config.hidden_size,
+            "layer_start": 0,
+            "num_hidden_layers": num_layers,
+        },
+    )
+
+
+def _save_dense(dense: Dense, place: Path) -> None:
+    from safetensors.torch import save_file
+
+    linear, activation = dense.linear, dense.activation
+    tensors = {f"linear.{name}": tensor.cpu().contiguous() for name, tensor in linear.state_dict().items()}
+    save_file(tensors, place / "model.safetensors")
+    write_json(
+        place / "config.json",
+        {
+            "in_features": linear.in_features,
+            "out_features": linear.out_features,
+            "bias": linear.bias is not None,
+            "activation_function": f"{type(activation).__module__}.{type(activation).__name__}",
+        },
+    )
+
+
+def _modules_json(names: list[str]) -> str:
+    import json
+
+    types = ["Transformer", *names]
+    paths = ["", *(f"{index}_{name}" for index, name in enumerate(names, start=1))]
+    modules = [
+        {"idx": index, "name": str(index), "path": path, "type": _MODULE_TYPES + kind}
+        for index, (path, kind) in enumerate(zip(paths, types, strict=True))
+    ]
+    return json.dumps(modules, indent=2) + "\n"
+
+
+def _transformer_config(encoder: SentenceEncoder) -> dict[str, Any]:
+    config: dict[str, Any] = {"max_seq_length": encoder.max_length, "do_lower_case": False}
+    if hasattr(encoder.backbone, "pooler") and encoder.pooling != "cls":
+        # else transformers would make up a pooler of random weights, and say so
+        config["model_args"] = {"add_pooling_layer": False}
+    return config
+
+
+def _sentence_transformers_config() -> dict[str, Any]:
+    import transformers
+
+    return {
+        "__version__": {"transformers": transformers.__version__, "pytorch": torch.__version__},
+        "prompts": {},
+        "default_prompt_name": None,
+        "similarity_fn_name": "cosine",
+    }
+
+
+@contextmanager
+def _foreign_writers(folder: Path) -> Iterator[None]:
+    """Say as our own error what the Rust writers of weights and tokenizers raise on a full disk."""
+    try:
+        yield
+    except (OSError, DataError):
+        raise
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError" and type(error) is not Exception:
+            raise
+        raise DataError(f"cannot write {folder}: {str(error).splitlines()[0]}") from error
