@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
+import pytest
+
 from distilcse_cli.data.catalogue import Entry
 from distilcse_cli.data.wheels import Wheel
 
@@ -26,11 +28,13 @@ MODEL = {
 }
 
 
-def make_wheel(folder: Path, members: Mapping[str | ZipInfo, bytes], metadata: str = METADATA) -> Path:
+def make_wheel(
+    folder: Path, members: Mapping[str | ZipInfo, bytes], metadata: str = METADATA, name: str = WHEEL_NAME
+) -> Path:
     """Write a wheel of these members into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    info = f"{WHEEL_NAME.rsplit('-', 3)[0]}.dist-info"
-    path = folder / WHEEL_NAME
+    info = f"{name.rsplit('-', 3)[0]}.dist-info"
+    path = folder / name
     with ZipFile(path, "w") as archive:
         for member, content in members.items():
             archive.writestr(member, content)
@@ -66,6 +70,19 @@ def toy(wheel: Path, **changes: object) -> Entry:
 def pip_environment(find_links: Path | str) -> dict[str, str]:
     """Variables that make pip see this folder and nothing else."""
     return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(find_links), "PIP_CONFIG_FILE": os.devnull}
+
+
+def only_pip_source(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder, empty at first, the only place that pip sees."""
+    folder.mkdir()
+    for name, value in pip_environment(folder).items():
+        monkeypatch.setenv(name, value)
+    return folder
+
+
+def files_under(folder: Path) -> set[str]:
+    """All files in a folder and below, relative to it."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 class SlowIndex:
