@@ -13,7 +13,7 @@ from pathlib import Path
 from distilcse_cli.errors import UsageError
 
 POOLINGS = ("cls", "cls_before_pooler", "avg", "avg_top2", "avg_first_last", "avg_layer1_last")
-LOSSES = ("ckd", "mse")
+LOSSES = ("ckd", "mse", "ckd+mse", "cosine", "kl")
 ON_BAD_LINE = ("stop", "skip")
 STORE_DTYPES = ("float32", "float16")
 
@@ -74,7 +74,10 @@ class DistillSettings:
     """Stage 1: contrastive knowledge distillation (arXiv:2112.05638) or its MSE baseline."""
 
     loss: str = "ckd"
-    """`ckd`: pick the teacher's row out of batch and bank. `mse`: come near it."""
+    """`ckd`: pick the teacher's row out of batch and bank. `mse`, `cosine`: come near it.
+    `ckd+mse`: the sum. `kl`: match the teacher's own softmax over batch and bank."""
+    mse_raw: bool = False
+    """Whether the squared error is taken on un-normalised rows, as in the published code."""
     epochs: int = 1
     """Passes over the corpus."""
     max_steps: int | None = None
@@ -97,6 +100,8 @@ class DistillSettings:
     """Most tokens of a training sentence, special tokens included."""
     grad_clip: float = 1.0
     """Largest norm of the gradient over student, projection and scale together."""
+    num_held_out: int = 1000
+    """Sentences kept out of training to score agreement with the teacher; at most a twentieth of the corpus."""
     dropout: bool = False
     """Whether the student trains with its configured dropout. Distillation does well without."""
     shuffle: bool = True
@@ -118,6 +123,7 @@ class DistillSettings:
         _at_least("--max-length", self.max_length, 3)
         _positive("--grad-clip", self.grad_clip)
         _at_least("--seed", self.seed, 0)
+        _at_least("--held-out", self.num_held_out, 0)
         if self.batch_size == 1 and self.bank_size == 0 and self.loss == "ckd":
             raise UsageError("--batch-size 1 with --bank-size 0 leaves ckd no negatives", hint="raise one of them")
 

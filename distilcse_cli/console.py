@@ -46,7 +46,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, align: str = 
     """Draw a PrettyTable. `align` is one letter for all columns or one for each: l, c, r."""
     from prettytable import PrettyTable
 
-    drawn = PrettyTable(list(header))
+    drawn: Any = PrettyTable(list(header))
     for name, letter in zip(header, align * len(header) if len(align) == 1 else align, strict=True):
         drawn.align[name] = letter
     for row in rows:
@@ -82,7 +82,7 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(facts, refresh=False)
             self._bar.update(num_units)
-        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES and self.done != self.total:
             self._last_line = time.monotonic()
             log(self._line())
 

@@ -1,0 +1,123 @@
+"""`distilcse distill`: stage 1, from a teacher and a text file to a student folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distilcse_cli import console
+from distilcse_cli.commands import options
+from distilcse_cli.config import LOSSES, CorpusSettings, DistillSettings
+from distilcse_cli.errors import UsageError
+
+
+def distill(
+    teacher: Annotated[str, typer.Option(help="Model to learn from: folder, catalogue name or hub id.")],
+    student: Annotated[str, typer.Option(help="Model to start from: folder, catalogue name or hub id.")],
+    corpus: options.Corpus,
+    out: Annotated[Path, typer.Option(help="Folder for the student; must not exist or be empty.")],
+    keep_layers: Annotated[
+        str | None, typer.Option(help="Cut the student: numbers of the layers to keep, such as 0,2,4.")
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(help="Folder written by `distilcse extract`. Default: made, and kept in the data home."),
+    ] = None,
+    pooler: options.Pooler = None,
+    teacher_pooler: Annotated[
+        str | None, typer.Option(help="The teacher's pooling. Default: its folder's own.")
+    ] = None,
+    revision: options.Revision = None,
+    teacher_revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub teacher.")] = None,
+    loss: Annotated[
+        str, typer.Option(metavar="|".join(LOSSES), help="What the student is asked to do.")
+    ] = DistillSettings.loss,
+    epochs: Annotated[int, typer.Option(help="Passes over the corpus.")] = DistillSettings.epochs,
+    max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = DistillSettings.max_steps,
+    batch_size: Annotated[int, typer.Option(help="Sentences in a step.")] = DistillSettings.batch_size,
+    bank_size: Annotated[int, typer.Option(help="Teacher embeddings kept as negatives.")] = DistillSettings.bank_size,
+    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = DistillSettings.lr,
+    warmup_epochs: Annotated[
+        float, typer.Option(help="Length of the warm-up, in epochs.")
+    ] = DistillSettings.warmup_epochs,
+    logit_scale: Annotated[
+        float, typer.Option(help="Cosines are multiplied by it (1 / temperature); where training starts.")
+    ] = DistillSettings.logit_scale,
+    learn_logit_scale: Annotated[
+        bool, typer.Option("--learn-logit-scale/--fix-logit-scale", help="Train the scale along.")
+    ] = DistillSettings.learn_logit_scale,
+    max_length: Annotated[int, typer.Option(help="Most tokens of a training sentence.")] = DistillSettings.max_length,
+    held_out: Annotated[
+        int, typer.Option(help="Sentences kept out of training to score agreement with the teacher.")
+    ] = DistillSettings.num_held_out,
+    dropout: Annotated[
+        bool, typer.Option("--dropout/--no-dropout", help="Train with the student's own dropout.")
+    ] = DistillSettings.dropout,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the order of sentences and of new weights.")
+    ] = DistillSettings.seed,
+    device: options.Device = None,
+    compute_dtype: options.ComputeDtype = "auto",
+    text_column: options.TextColumn = CorpusSettings.text_column,
+    split_sentences: options.SplitSentences = CorpusSettings.split_sentences,
+    min_words: options.MinWords = CorpusSettings.min_words,
+    max_words: options.MaxWords = CorpusSettings.max_words,
+    on_bad_line: options.OnBadLine = CorpusSettings.on_bad_line,
+    json: options.Json = False,
+) -> None:
+    """Stage 1: train a student to pick out its teacher's embeddings (CKD)."""
+    settings = DistillSettings(
+        loss=loss,
+        epochs=epochs,
+        max_steps=max_steps,
+        batch_size=batch_size,
+        bank_size=bank_size,
+        lr=lr,
+        warmup_epochs=warmup_epochs,
+        logit_scale=logit_scale,
+        learn_logit_scale=learn_logit_scale,
+        max_length=max_length,
+        num_held_out=held_out,
+        dropout=dropout,
+        seed=seed,
+    )
+    corpus_settings = CorpusSettings(
+        text_column=text_column,
+        split_sentences=split_sentences,
+        min_words=min_words,
+        max_words=max_words,
+        on_bad_line=on_bad_line,
+    )
+    layers = _layer_numbers(keep_layers)
+
+    from distilcse_cli.training.distill import DistillSources, run
+
+    sources = DistillSources(
+        teacher=teacher,
+        student=student,
+        corpus=tuple(corpus),
+        embeddings=embeddings,
+        keep_layers=layers,
+        pooler=pooler,
+        teacher_pooler=teacher_pooler,
+        revision=revision,
+        teacher_revision=teacher_revision,
+    )
+    report = run(sources, out, settings, corpus_settings=corpus_settings, device=device, compute_dtype=compute_dtype)
+    if json:
+        console.result_json(report.as_dict())
+    else:
+        console.result(
+            f"{out}: {report.num_steps:,} steps over {report.num_sentences:,} sentences"
+            f" in {console.duration(report.seconds)}, loss {report.final_loss:.4f}"
+        )
+
+
+def _layer_numbers(text: str | None) -> tuple[int, ...] | None:
+    """`0,2,4` as numbers."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--keep-layers is {text!r}, but must be layer numbers such as 0,2,4") from error

@@ -1,0 +1,73 @@
+"""How far a student agrees with its teacher on sentences nobody labelled.
+
+Shape letters: N sentences, D teacher width, S student width.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+NUM_NEIGHBORS = 10
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Three views of agreement over the same N sentences."""
+
+    pair_spearman: float
+    """Spearman correlation x 100 of the cosines of all N (N - 1) / 2 pairs."""
+    neighbor_overlap: float
+    """Share x 100 of each sentence's ten nearest others that both models name."""
+    mean_cosine: float | None
+    """Mean cosine between the two embeddings of a sentence; None where the widths differ."""
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Field names and values, for JSON and model cards."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        cosine = "" if self.mean_cosine is None else f", mean cosine {self.mean_cosine:.4f}"
+        return f"pair Spearman {self.pair_spearman:.2f}, ten nearest shared {self.neighbor_overlap:.2f} %{cosine}"
+
+
+def agreement(student: np.ndarray, teacher: np.ndarray) -> Agreement:
+    """Compare two models' embeddings of the same sentences.
+
+    Args:
+        student: (N, S) embeddings of any length.
+        teacher: (N, D) embeddings of any length, same sentences in the same order.
+
+    Raises:
+        ValueError: the two differ in rows, or there are fewer than three.
+    """
+    if len(student) != len(teacher) or len(student) < 3:
+        raise ValueError(f"student {student.shape}, teacher {teacher.shape}: at least 3 rows each, and as many")
+    from scipy.stats import spearmanr
+
+    student, teacher = _unit(student), _unit(teacher)
+    student_cosines, teacher_cosines = student @ student.T, teacher @ teacher.T
+    pairs = np.triu_indices(len(student), k=1)
+    spearman = spearmanr(student_cosines[pairs], teacher_cosines[pairs]).statistic
+    near = min(NUM_NEIGHBORS, len(student) - 1)
+    shared = [
+        len(np.intersect1d(mine, theirs))
+        for mine, theirs in zip(_nearest(student_cosines, near), _nearest(teacher_cosines, near), strict=True)
+    ]
+    same_width = student.shape[1] == teacher.shape[1]
+    return Agreement(
+        pair_spearman=100 * float(spearman),
+        neighbor_overlap=100 * float(np.mean(shared)) / near,
+        mean_cosine=float((student * teacher).sum(axis=1).mean()) if same_width else None,
+    )
+
+
+def _nearest(cosines: np.ndarray, count: int) -> np.ndarray:
+    """(N, count) numbers of the nearest other rows, in no particular order."""
+    others = cosines.copy()
+    np.fill_diagonal(others, -np.inf)
+    return np.argpartition(-others, count - 1, axis=1)[:, :count]
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    rows = rows.astype(np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
