@@ -96,7 +96,7 @@ def run(
     # the student stands in for its teacher, so it hands out vectors of the same kind
     student.normalize = bool(store.manifest["normalized"])
     tokens = tokenize_corpus(corpus, student.tokenizer, min(settings.max_length, student.max_length))
-    training_rows, held_out = _hold_out(len(corpus), settings)
+    training_rows, held_out = hold_out(len(corpus), settings)
 
     model = DistillModel(student, store.embeddings.shape[1], settings).to(runtime.torch_device())
     if runtime.device == "cpu":
@@ -139,7 +139,7 @@ def _teacher_rows(sources: DistillSources, corpus: Corpus, runtime: Runtime) -> 
     return extract(teacher, corpus, folder, EncodeSettings(), runtime), facts
 
 
-def _hold_out(num_sentences: int, settings: DistillSettings) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(num_sentences: int, settings: DistillSettings) -> tuple[np.ndarray, np.ndarray]:
     """Split row numbers into those trained on and those kept to score agreement, both ascending."""
     num_held_out = min(settings.num_held_out, num_sentences // 20)
     chosen = np.random.default_rng(settings.seed).permutation(num_sentences)
