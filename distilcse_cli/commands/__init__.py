@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from distilcse_cli import __version__
-from distilcse_cli.commands import distill, download, encode, env, extract
+from distilcse_cli.commands import demo, distill, download, encode, env, extract
 
 app = typer.Typer(
     name="distilcse",
@@ -38,6 +38,7 @@ def _root(
 
 
 app.command()(download.download)
+app.command()(demo.demo)
 app.command()(distill.distill)
 app.command()(env.env)
 app.command()(extract.extract)

@@ -1,0 +1,96 @@
+"""The main job from beginning to end on real text: what `make demo` runs."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from distilcse_cli import console
+from distilcse_cli.config import CorpusSettings, DistillSettings
+from distilcse_cli.data import catalogue
+from distilcse_cli.data.corpus import prepare_corpus
+from distilcse_cli.errors import DataError
+from distilcse_cli.evaluation.comparison import Comparison, compare
+from distilcse_cli.models.encoder import load_encoder
+from distilcse_cli.runtime import Runtime, choose_runtime
+from distilcse_cli.training.distill import DistillSources, hold_out, run
+
+TEACHER, ARTICLES = "all-minilm-l6", "news-articles"
+KEEP_LAYERS = (0, 2, 4)
+# below five words news text is mostly captions' leftovers, above sixty a splitter has missed something
+CORPUS = CorpusSettings(text_column="text", split_sentences=True, min_words=5, max_words=60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoReport:
+    """What the demo made and measured."""
+
+    student: Path
+    num_sentences: int
+    num_held_out: int
+    comparisons: list[Comparison]
+    sts: dict[str, float]
+    """STS average of each model x 100; empty where there is no SentEval data."""
+    runtime: Runtime
+
+    def table(self) -> str:
+        """The one table of the demo."""
+        header = ["", "layers", "parameters", "sentences/s", "pair Spearman", "ten nearest", "mean cosine"]
+        header += ["STS avg."] if self.sts else []
+        return console.table(header, (self._row(one) for one in self.comparisons), align="l" + "r" * (len(header) - 1))
+
+    def _row(self, one: Comparison) -> list[str]:
+        agreed = one.agreement
+        cosine = "-" if agreed.mean_cosine is None else f"{agreed.mean_cosine:.4f}"
+        row = [one.name, str(one.num_layers), f"{one.num_parameters / 1e6:.1f}M", f"{one.sentences_per_second:,.0f}"]
+        row += [f"{agreed.pair_spearman:.2f}", f"{agreed.neighbor_overlap:.2f} %", cosine]
+        return [*row, f"{self.sts[one.name]:.2f}"] if self.sts else row
+
+
+def run_demo(out: Path, *, device: str | None = None, compute_dtype: str = "auto") -> DemoReport:
+    """Download, split, extract, distil six layers to three, and compare.
+
+    Args:
+        out: folder for the student; one that an earlier demo made is replaced.
+        device: as for `choose_runtime`.
+        compute_dtype: as for `choose_runtime`.
+
+    Raises:
+        DistilCSEError: a download fails, or `out` holds something else.
+    """
+    student = out / "student"
+    _clear(student)
+    teacher_folder, articles = catalogue.fetch(TEACHER), catalogue.fetch(ARTICLES)
+    sources = DistillSources(
+        teacher=str(teacher_folder), student=str(teacher_folder), corpus=(str(articles),), keep_layers=KEEP_LAYERS
+    )
+    settings = DistillSettings()
+    run(sources, student, settings, corpus_settings=CORPUS, device=device, compute_dtype=compute_dtype)
+
+    runtime = choose_runtime(device, compute_dtype)
+    corpus = prepare_corpus(sources.corpus, CORPUS)
+    held_out = corpus.take(hold_out(len(corpus), settings)[1])
+    models = {
+        "untrained cut": load_encoder(str(teacher_folder), keep_layers=KEEP_LAYERS),
+        "student": load_encoder(str(student)),
+        "teacher": load_encoder(str(teacher_folder)),
+    }
+    comparisons = compare(models, held_out, runtime, teacher="teacher")
+    return DemoReport(
+        student=student,
+        num_sentences=len(corpus),
+        num_held_out=len(held_out),
+        comparisons=comparisons,
+        sts={},
+        runtime=runtime,
+    )
+
+
+def _clear(student: Path) -> None:
+    """Remove the student of an earlier demo, and nothing else."""
+    if not student.exists():
+        return
+    settings = student / "distilcse.json"
+    if not (settings.is_file() and json.loads(settings.read_text(encoding="utf-8")).get("stage") == "distill"):
+        raise DataError(f"{student} was not made by the demo", hint="choose another --out")
+    shutil.rmtree(student)
