@@ -16,7 +16,8 @@ import torch
 from torch.nn import functional
 
 from distilcse_cli.config import EncodeSettings
-from distilcse_cli.data.tokens import TokenRows, tokenize
+from distilcse_cli.data.tokenizing import RowTokenizer
+from distilcse_cli.data.tokens import TokenRows
 from distilcse_cli.errors import DataError, DeviceError, ModelError
 from distilcse_cli.runtime import Runtime
 
@@ -133,8 +134,9 @@ def embed_stream(
     """
     max_length = settings.max_length or encoder.max_length
     normalize = encoder.normalize if settings.normalize is None else settings.normalize
+    tokenizer = RowTokenizer(encoder.tokenizer, max_length)
     for window in windows(sentences, window_rows):
-        rows = tokenize(window, encoder.tokenizer, max_length)
+        rows = _token_rows(tokenizer, window)
         embeddings = _forward(encoder, rows, runtime, batch_tokens=settings.batch_tokens, normalize=normalize)
         broken = first_non_finite_row(embeddings)
         if broken is not None:
@@ -161,6 +163,12 @@ def first_non_finite_row(embeddings: np.ndarray) -> int | None:
     """Number of the first row that holds a NaN or an infinity, None if all rows are sound."""
     sound = np.isfinite(embeddings).all(axis=1)
     return None if sound.all() else int(sound.argmin())
+
+
+def _token_rows(tokenizer: RowTokenizer, sentences: list[str]) -> TokenRows:
+    num_truncated = tokenizer.num_truncated
+    ids, lengths = tokenizer(sentences)
+    return TokenRows(ids, np.cumsum([0, *lengths]), tokenizer.num_truncated - num_truncated)
 
 
 def _forward(

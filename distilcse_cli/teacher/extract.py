@@ -103,9 +103,9 @@ def _manifest(
         "dtype": settings.dtype,
         "normalized": encoder.normalize if settings.normalize is None else settings.normalize,
         "teacher": encoder.source,
+        "pooling": encoder.pooling,
         "teacher_fingerprint": encoder.fingerprint,
         "tokenizer_fingerprint": tokenizer_fingerprint(encoder.tokenizer),
-        "pooling": encoder.pooling,
         "max_length": settings.max_length or encoder.max_length,
         "corpus_fingerprint": corpus.fingerprint,
         "compute_dtype": runtime.dtype,
@@ -144,7 +144,7 @@ def _start(out: Path, wanted: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
     free = shutil.disk_usage(out).free
     if needed > free:
         raise DataError(
-            f"{out} needs {needed / 1e9:,.2f} GB, the disk has {free / 1e9:,.2f} GB free",
+            f"{out} needs {needed / 1e6:,.1f} MB, the disk has {free / 1e6:,.1f} MB free",
             hint="make room, choose another --out, or --dtype float16",
         )
     write_json(out / PARTIAL_MANIFEST, wanted)

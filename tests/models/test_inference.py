@@ -1,0 +1,206 @@
+import gc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distilcse_cli.config import EncodeSettings
+from distilcse_cli.data.tokens import tokenize
+from distilcse_cli.errors import DataError, ModelError
+from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
+from distilcse_cli.models.inference import (
+    embed_rows,
+    embed_sentences,
+    embed_stream,
+    first_non_finite_row,
+    token_budget_batches,
+    windows,
+)
+from distilcse_cli.runtime import Runtime
+
+CPU = Runtime(device="cpu", dtype="float32", reason="test")
+SENTENCES = [
+    "the cat sleeps",
+    "a big red dog runs to the river and eats",
+    "",
+    "market",
+    "the woman plays in the house of the child on the bank of the big river",
+    "a man and a dog",
+]
+
+
+@pytest.fixture
+def encoder(tiny: Callable[..., Path]) -> SentenceEncoder:
+    return load_encoder(str(tiny("bert")), pooler="avg")
+
+
+def one_by_one(encoder: SentenceEncoder, sentences: list[str]) -> np.ndarray:
+    rows = []
+    with torch.no_grad():
+        for sentence in sentences:
+            ids = encoder.tokenizer(sentence, return_tensors="pt")["input_ids"]
+            rows.append(encoder(ids, torch.ones_like(ids)))
+    return torch.cat(rows).numpy()
+
+
+def plan(lengths: list[int], batch_tokens: int) -> list[list[int]]:
+    return [batch.tolist() for batch in token_budget_batches(np.array(lengths), batch_tokens)]
+
+
+def test_batches_by_hand() -> None:
+    # longest first, ties in order: rows 1, 3 (7 tokens), 4 (5), 0 (3), 2 (2)
+    # 14 tokens hold two rows of 7; then two rows padded to 5 (a third would be 15); then row 2 is left
+    assert plan([3, 7, 2, 7, 5], 14) == [[1, 3], [4, 0], [2]]
+
+
+def test_a_row_longer_than_the_budget_is_a_batch_of_its_own() -> None:
+    assert plan([9, 2, 9, 2], 4) == [[0], [2], [1, 3]]
+
+
+def test_no_rows_make_no_batches() -> None:
+    assert plan([], 8) == []
+
+
+def test_a_budget_of_nothing_is_a_bug_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        plan([1], 0)
+
+
+@given(st.lists(st.integers(0, 40), max_size=60), st.integers(1, 100))
+def test_every_row_is_in_one_batch_and_no_batch_is_over_budget(lengths: list[int], budget: int) -> None:
+    batches = plan(lengths, budget)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    for batch in batches:
+        longest = max(lengths[row] for row in batch)
+        assert len(batch) == 1 or len(batch) * longest <= budget
+        assert lengths[batch[0]] == longest
+
+
+def test_windows_by_hand() -> None:
+    assert list(windows(["a", "b", "c", "d", "e"], 2)) == [["a", "b"], ["c", "d"], ["e"]]
+    # the third sentence brings the first window to 5 characters
+    assert list(windows(["aa", "bb", "c", "dd"], 10, max_chars=5)) == [["aa", "bb", "c"], ["dd"]]
+    assert list(windows([], 2)) == []
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 20, 8192])
+def test_rows_come_out_in_the_order_of_the_sentences(encoder: SentenceEncoder, batch_tokens: int) -> None:
+    rows = tokenize(SENTENCES, encoder.tokenizer, encoder.max_length)
+    embeddings = embed_rows(encoder, rows, CPU, batch_tokens=batch_tokens, normalize=False)
+    assert embeddings.dtype == np.float32
+    np.testing.assert_allclose(embeddings, one_by_one(encoder, SENTENCES), atol=1e-5)
+
+
+def test_normalized_rows_have_length_one_and_the_same_direction(encoder: SentenceEncoder) -> None:
+    raw = one_by_one(encoder, SENTENCES)
+    embeddings = embed_sentences(encoder, SENTENCES, CPU, EncodeSettings(normalize=True))
+    np.testing.assert_allclose(embeddings, raw / np.linalg.norm(raw, axis=1, keepdims=True), atol=1e-5)
+
+
+def test_whether_rows_are_normalized_is_the_models_own_choice_unless_asked(encoder: SentenceEncoder) -> None:
+    raw = one_by_one(encoder, SENTENCES)
+    np.testing.assert_allclose(embed_sentences(encoder, SENTENCES, CPU, EncodeSettings()), raw, atol=1e-5)
+    encoder.normalize = True
+    normalized = embed_sentences(encoder, SENTENCES, CPU, EncodeSettings())
+    np.testing.assert_allclose(np.linalg.norm(normalized, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(
+        embed_sentences(encoder, SENTENCES, CPU, EncodeSettings(normalize=False)), raw, atol=1e-5
+    )
+
+
+def test_bfloat16_products_still_give_float32_rows_of_nearly_the_same_direction(encoder: SentenceEncoder) -> None:
+    runtime = Runtime(device="cpu", dtype="bfloat16", reason="test")
+    settings = EncodeSettings(normalize=True)
+    exact = embed_sentences(encoder, SENTENCES, CPU, settings)
+    rounded = embed_sentences(encoder, SENTENCES, runtime, settings)
+    assert rounded.dtype == np.float32
+    assert not np.array_equal(exact, rounded)
+    assert (exact * rounded).sum(axis=1).min() > 0.99
+    np.testing.assert_allclose(np.linalg.norm(rounded, axis=1), 1, atol=1e-6)
+
+
+def test_a_windows_rows_do_not_depend_on_the_windows_around_it(encoder: SentenceEncoder) -> None:
+    settings = EncodeSettings(batch_tokens=30)
+    stream = [window.embeddings for window in embed_stream(encoder, SENTENCES, CPU, settings, window_rows=3)]
+    alone = embed_sentences(encoder, SENTENCES[3:], CPU, settings)
+    assert stream[1].tobytes() == alone.tobytes()
+
+
+def test_a_stream_is_read_one_window_at_a_time(encoder: SentenceEncoder) -> None:
+    num_read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal num_read
+        while True:
+            num_read += 1
+            yield "the cat sleeps"
+
+    stream = embed_stream(encoder, endless(), CPU, EncodeSettings(), window_rows=4)
+    for num_windows in range(1, 4):
+        assert next(stream).embeddings.shape == (4, 16)
+        assert num_read == 4 * num_windows
+
+
+def test_a_stream_lets_go_of_the_windows_it_has_yielded(encoder: SentenceEncoder) -> None:
+    class Line(str):
+        """A line whose copies in memory can be counted."""
+
+    alive = []
+    for _ in embed_stream(encoder, (Line("a cat") for _ in range(40)), CPU, EncodeSettings(), window_rows=4):
+        alive.append(sum(type(thing) is Line for thing in gc.get_objects()))
+    # the window at hand and the one just read
+    assert max(alive) <= 8
+
+
+def test_truncated_sentences_are_counted(encoder: SentenceEncoder) -> None:
+    # with [CLS] and [SEP], "the cat sleeps" is 5 tokens long, "market" 3
+    (window,) = embed_stream(encoder, ["the cat sleeps", "market"], CPU, EncodeSettings(max_length=4))
+    assert window.num_truncated == 1
+    cut, _ = window.embeddings
+    np.testing.assert_allclose(cut, one_by_one(encoder, ["the cat"])[0], atol=1e-5)
+
+
+def test_a_row_with_nan_is_named_with_its_sentence(encoder: SentenceEncoder) -> None:
+    with torch.no_grad():
+        encoder.backbone.get_input_embeddings().weight[encoder.tokenizer.convert_tokens_to_ids("market")] = torch.nan
+    with pytest.raises(ModelError, match="NaN or infinity for row 13, 'market'"):
+        list(embed_stream(encoder, SENTENCES, CPU, EncodeSettings(), first_row=10))
+    rows = tokenize(SENTENCES, encoder.tokenizer, encoder.max_length)
+    with pytest.raises(ModelError, match=r"NaN or infinity for row 3$"):
+        embed_rows(encoder, rows, CPU, batch_tokens=64, normalize=True)
+
+
+def test_first_non_finite_row_by_hand() -> None:
+    assert first_non_finite_row(np.array([[0.0, 1.0], [2.0, 3.0]])) is None
+    assert first_non_finite_row(np.array([[0.0, 1.0], [2.0, np.inf], [np.nan, 0.0]])) == 1
+
+
+def test_rows_too_large_for_float16_are_an_error_and_not_infinity(encoder: SentenceEncoder) -> None:
+    with torch.no_grad():
+        encoder.backbone.encoder.layer[-1].output.LayerNorm.weight.mul_(1e6)
+    (window,) = embed_stream(encoder, SENTENCES, CPU, EncodeSettings(dtype="float16", normalize=True))
+    assert window.embeddings.dtype == np.float16
+    with pytest.raises(DataError, match=r"the embedding of row 0 reaches .*, too large for float16"):
+        list(embed_stream(encoder, SENTENCES, CPU, EncodeSettings(dtype="float16")))
+
+
+def test_embedding_a_model_in_training_uses_no_dropout_and_leaves_it_in_training(tiny: Callable[..., Path]) -> None:
+    encoder = load_encoder(str(tiny("bert", dropout=0.5)), pooler="avg")
+    calm = embed_sentences(encoder, SENTENCES, CPU, EncodeSettings())
+    encoder.train()
+    np.testing.assert_array_equal(embed_sentences(encoder, SENTENCES, CPU, EncodeSettings()), calm)
+    assert encoder.training
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_gives_the_rows_of_the_cpu(encoder: SentenceEncoder) -> None:
+    expected = embed_sentences(encoder, SENTENCES, CPU, EncodeSettings())
+    gpu = Runtime(device="cuda", dtype="float32", reason="test")
+    embeddings = embed_sentences(encoder, SENTENCES, gpu, EncodeSettings())
+    assert embeddings.dtype == np.float32
+    np.testing.assert_allclose(embeddings, expected, atol=1e-4)
