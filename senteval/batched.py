@@ -1,0 +1,285 @@
+"""All fits of a protocol trained together, to the numbers that `senteval.classifier` reaches one by one.
+
+Every fit re-seeds, so fits with equally many training rows share their starting weights, the
+order of their rows and their dropout: they can take each step together, as one batched model
+over folds and l2 strengths (`senteval.lockstep`). A fold's rows are gathered once for all its
+l2 strengths. Fits stop early each by itself, and a fold leaves the batch when all of its have.
+Folds that differ in a row are batches of their own; batches run on threads of their own.
+
+Letters: N rows, D features, C classes, F folds, R l2 strengths, B rows of a step.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from senteval.classifier import ClassifierSettings, Fit, Fold, Progress, new_model, row_order, train_and_dev_rows
+from senteval.lockstep import MLP, Adam, Linear, RMSprop
+
+CACHE_BYTES = 3 * 2**18
+"""Rows gathered for a step are multiplied twice; as many folds go together as stay in a core's cache meanwhile."""
+
+MIN_FOLDS = 8
+"""A batch of fewer folds is not worth a thread of its own: Python's part of a step would outweigh the sums."""
+
+OPTIMIZERS: dict[str, type[Adam] | type[RMSprop]] = {"adam": Adam, "rmsprop": RMSprop}
+
+
+def fit_batched(
+    X: Tensor,
+    y: Tensor,
+    folds: Sequence[Fold],
+    settings: ClassifierSettings,
+    num_classes: int,
+    progress: Progress | None = None,
+) -> list[list[Fit]]:
+    """Train all classifiers together.
+
+    Args:
+        X: (N, D) float32 features.
+        y: (N,) int64 classes, 0 to C - 1.
+        folds: rows and l2 strengths.
+        settings: how to train.
+        num_classes: C.
+        progress: told how many more fits are done, by one thread at a time.
+
+    Returns:
+        For each fold one fit per l2 strength, in order.
+    """
+    task = _Task(torch.cat([X, X.new_ones(len(X), 1)], dim=1), y, num_classes, settings, progress)
+    num_workers = torch.get_num_threads()
+    batches = _batches(folds, num_workers)
+    fits: list[list[Fit]] = [[] for _ in folds]
+    with _threads(min(num_workers, len(batches)), task.cancelled) as pool:
+        jobs = [pool.submit(_fit_batch, task, [folds[i] for i in batch]) for batch in batches]
+        for batch, job in zip(batches, jobs, strict=True):
+            for i, fitted in zip(batch, job.result(), strict=True):
+                fits[i] = fitted
+    return fits
+
+
+class _Task:
+    """What all batches share."""
+
+    def __init__(
+        self, X: Tensor, y: Tensor, num_classes: int, settings: ClassifierSettings, progress: Progress | None
+    ) -> None:
+        self.X, self.y, self.num_classes, self.settings = X, y, num_classes, settings
+        self.cancelled = threading.Event()
+        self._progress, self._lock = progress, threading.Lock()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            model = new_model(X.shape[1] - 1, num_classes, settings)
+            self._random_state = torch.get_rng_state()
+        parameters = [parameter.detach() for parameter in model.parameters()]
+        self.layers = [
+            torch.cat([weight, bias.unsqueeze(1)], dim=1)
+            for weight, bias in zip(parameters[::2], parameters[1::2], strict=True)
+        ]
+
+    def model(self, num_folds: int, num_l2: int) -> Linear | MLP:
+        """Untrained classifiers, all alike."""
+        return (Linear if self.settings.nhid == 0 else MLP)(self.layers, num_folds, num_l2)
+
+    def generator(self) -> torch.Generator:
+        """torch's random numbers as every fit finds them once its weights are drawn."""
+        return torch.Generator().set_state(self._random_state)
+
+    def count(self, num_fits: int) -> None:
+        """Report finished fits."""
+        if self._progress is not None and num_fits:
+            with self._lock:
+                self._progress(num_fits)
+
+
+def _batches(folds: Sequence[Fold], num_workers: int) -> list[list[int]]:
+    """Numbers of the folds that train together, large batches first."""
+    alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for i, fold in enumerate(folds):
+        alike[len(fold.train), fold.dev is None, len(fold.l2)].append(i)
+    size = max(MIN_FOLDS, -(-len(folds) // (2 * num_workers)))
+    batches: list[list[int]] = []
+    for numbers in alike.values():
+        num_parts = 1 if num_workers == 1 else -(-len(numbers) // size)
+        batches += [part.tolist() for part in np.array_split(numbers, num_parts)]
+    return sorted(batches, key=len, reverse=True)
+
+
+@contextmanager
+def _threads(num_workers: int, cancelled: threading.Event) -> Iterator[ThreadPoolExecutor]:
+    """Workers whose torch has one thread each: a step's operations are too small to share."""
+    num_threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    except BaseException:
+        cancelled.set()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(num_threads)
+
+
+def _fit_batch(task: _Task, folds: Sequence[Fold]) -> list[list[Fit]]:
+    """Train folds with equally many training rows, in step with one another."""
+    settings, order, generator = task.settings, row_order(task.settings.seed), task.generator()
+    rows, dev_rows = zip(*train_and_dev_rows(folds, order), strict=True)
+    batch = _Batch(task, np.stack(rows), torch.tensor([fold.l2 for fold in folds]))
+    stopping = _EarlyStopping(batch.model.weights, settings.tenacity)
+    numbers = np.arange(len(folds))  # of the folds still in the batch
+    for _ in range(settings.max_epoch // settings.epoch_size + 1):
+        for _ in range(settings.epoch_size):
+            batch.train_pass(order, generator)
+        correct = np.stack([batch.num_correct(place, dev_rows[fold]) for place, fold in enumerate(numbers)])
+        task.count(stopping.update(numbers, correct, batch.model.weights))
+        kept = np.any(stopping.running[numbers], axis=1)
+        numbers = numbers[kept]
+        if not len(numbers):
+            break
+        if not kept.all():
+            batch.keep(kept)
+    task.count(int(stopping.running.sum()))
+    return [
+        [
+            Fit(
+                stopping.best_correct[fold, column] / len(dev_rows[fold]),
+                batch.model.parameters([best[fold, column] for best in stopping.best_weights]),
+            )
+            for column in range(len(folds[fold].l2))
+        ]
+        for fold in range(len(folds))
+    ]
+
+
+class _EarlyStopping:
+    """Which of F·R fits still run, and the best that each has reached."""
+
+    def __init__(self, weights: Sequence[Tensor], tenacity: int) -> None:
+        shape = weights[0].shape[:2]
+        self.best_correct = np.full(shape, -1)
+        self.best_weights = [torch.empty_like(weight) for weight in weights]
+        self.running = np.ones(shape, dtype=bool)
+        self._num_failures = np.zeros(shape, dtype=np.int64)
+        self._tenacity = tenacity
+
+    def update(self, folds: np.ndarray, correct: np.ndarray, weights: Sequence[Tensor]) -> int:
+        """Compare with the best so far.
+
+        Args:
+            folds: numbers of the folds that `correct` and `weights` speak of.
+            correct: (len(folds), R) dev rows classified as they should be.
+            weights: (len(folds), R, …) each.
+
+        Returns:
+            How many fits stopped.
+        """
+        running = self.running[folds]
+        better = running & (correct > self.best_correct[folds])
+        failed = running & ~better
+        stopped = failed & (self._num_failures[folds] >= self._tenacity)
+        places, columns = np.nonzero(better)
+        self.best_correct[folds[places], columns] = correct[better]
+        for best, weight in zip(self.best_weights, weights, strict=True):
+            best[folds[places], columns] = weight[places, columns]
+        self._num_failures[folds] += failed
+        self.running[folds] &= ~stopped
+        return int(stopped.sum())
+
+
+class _Batch:
+    """F folds that take each step together; their gradients are computed a block of folds at a time.
+
+    Args:
+        task: features, classes and settings.
+        rows: (F, n) training rows.
+        l2: (F, R) strengths.
+    """
+
+    def __init__(self, task: _Task, rows: np.ndarray, l2: Tensor) -> None:
+        self.task, self._rows = task, torch.from_numpy(rows)
+        self.model = task.model(*l2.shape)
+        self._optimizer = OPTIMIZERS[task.settings.optim](self.model.weights, l2)
+        self._targets = self.model.targets(task.y)
+        self._divide()
+
+    def _divide(self) -> None:
+        batch_size, width = self.task.settings.batch_size, self.task.X.shape[1]
+        most = max(1, CACHE_BYTES // (4 * batch_size * width))
+        size = -(-len(self._rows) // -(-len(self._rows) // most))  # as even as can be
+        gathered = torch.empty(size * batch_size, width)
+        self._blocks = [
+            _Block(self.model, slice(start, start + size), self._rows[start : start + size], gathered, batch_size)
+            for start in range(0, len(self._rows), size)
+        ]
+
+    def keep(self, kept: np.ndarray) -> None:
+        """Go on with some of the folds, given as (F,) truth values."""
+        folds = torch.from_numpy(np.flatnonzero(kept))
+        self._rows = self._rows[folds]
+        self.model.keep(folds)
+        self._optimizer.keep(folds)
+        self._divide()
+
+    def train_pass(self, order: np.random.RandomState, generator: torch.Generator) -> None:
+        """One pass over the training rows, in an order that all folds share.
+
+        Raises:
+            InterruptedError: another batch failed, or the user gave up.
+        """
+        if self.task.cancelled.is_set():
+            raise InterruptedError
+        settings, model = self.task.settings, self.model
+        permutation = torch.from_numpy(order.permutation(self._rows.shape[1]))
+        for block in self._blocks:
+            block.shuffle(permutation, self._targets)
+        for step, num_rows in enumerate(len(part) for part in permutation.split(settings.batch_size)):
+            kept_units = self._draw_dropout(num_rows, generator)
+            for block in self._blocks:
+                block.backward(step, num_rows, self.task.X, kept_units)
+            self._optimizer.step(model.weights, model.gradients)
+            model.refresh()
+
+    def _draw_dropout(self, num_rows: int, generator: torch.Generator) -> Tensor | None:
+        """(H, B) factors as nn.Dropout would draw them for (B, H), or None where it would not draw."""
+        settings = self.task.settings
+        if settings.nhid == 0 or settings.dropout == 0:
+            return None
+        kept = torch.empty(num_rows, settings.nhid).bernoulli_(1 - settings.dropout, generator=generator)
+        return kept.div_(1 - settings.dropout).T.contiguous()
+
+    def num_correct(self, place: int, rows: np.ndarray) -> np.ndarray:
+        """(R,) counts of these rows that the fits of one fold classify as they should."""
+        rows_here = torch.from_numpy(rows)
+        return (self.model.predict(place, self.task.X[rows_here]) == self.task.y[rows_here]).sum(dim=1).numpy()
+
+
+class _Block:
+    """Folds whose rows of one step fit into the cache together.
+
+    Rows stand position by position and not fold by fold: near positions of folds over the same
+    features are near rows, which makes the gather a little faster.
+    """
+
+    def __init__(self, model: Linear | MLP, part: slice, rows: Tensor, gathered: Tensor, batch_size: int) -> None:
+        self._model, self._views, self._rows = model, model.views(part), rows.T.contiguous()
+        self._num_folds, self._batch_size = len(rows), batch_size
+        sizes = {min(batch_size, rows.shape[1]), rows.shape[1] % batch_size} - {0}
+        self._gathered = {size: gathered[: size * len(rows)] for size in sizes}
+        self._X = {size: flat.view(size, len(rows), -1).transpose(0, 1) for size, flat in self._gathered.items()}
+
+    def shuffle(self, permutation: Tensor, targets: Tensor) -> None:
+        """Put the rows in the order of the next pass."""
+        rows = self._rows[permutation]
+        self._steps = rows.flatten().split(self._batch_size * self._num_folds)
+        self._targets = targets[rows].permute(1, 2, 0).split(self._batch_size, dim=2)
+
+    def backward(self, step: int, num_rows: int, X: Tensor, kept_units: Tensor | None) -> None:
+        """Write these folds' gradients of one step."""
+        torch.index_select(X, 0, self._steps[step], out=self._gathered[num_rows])
+        self._model.backward(self._views, self._X[num_rows], self._targets[step], kept_units)

@@ -1,0 +1,214 @@
+"""SentEval's three validation protocols: nested k-fold, k-fold then test, and train / dev / test.
+
+Each picks the l2 strength by dev accuracy and reports the test accuracy of the pick. Scores
+are percentages rounded to two decimals where SentEval rounds them, since it compares rounded
+ones. `sequential=True` trains one classifier after another, in the order the protocol is
+told; otherwise `senteval.batched` trains them together, to the same numbers.
+
+Letters: N rows, D features, C classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from senteval.batched import fit_batched
+from senteval.classifier import FAST, FULL, ClassifierSettings, Fit, Fold, Progress, fit_sequentially
+
+__all__ = ["FAST", "FULL", "ClassifierSettings", "Score", "inner_kfold", "kfold_then_test", "split"]
+
+L2_GRID = (1e-5, 1e-4, 1e-3, 1e-2)
+
+INNER_FOLDS_SEED = 1111
+"""The nested protocol's folds do not follow the settings' seed."""
+
+Labeled = tuple[np.ndarray, np.ndarray]
+"""(N, D) features and (N,) classes."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a protocol measured, in percent."""
+
+    devacc: float
+    acc: float
+    fold_dev: tuple[float, ...] = ()
+    """One per outer fold; empty outside the nested protocol."""
+    fold_test: tuple[float, ...] = ()
+    predictions: np.ndarray | None = None
+    """(N,) classes of the test rows; None in the nested protocol."""
+
+
+def inner_kfold(
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    num_folds: int,
+    settings: ClassifierSettings,
+    sequential: bool = False,
+    progress: Progress | None = None,
+) -> Score:
+    """Nested k-fold of a two-class task (MR, CR, SUBJ, MPQA).
+
+    In each outer fold, inner folds pick the l2 strength; one more fit, which holds out a part
+    of the outer training rows to stop by, is scored on the outer test rows.
+
+    Args:
+        X: (N, D) features.
+        y: (N,) classes, 0 or 1.
+        num_folds: k of both levels; k²·4 + k classifiers are trained.
+        settings: how a classifier is trained.
+        sequential: train one after another.
+        progress: told how many more classifiers are done; never by two threads at once.
+
+    Returns:
+        Means over the outer folds, and the outer folds' own scores.
+
+    Raises:
+        ValueError: X and y do not fit together, or there are too few rows for the folds.
+    """
+    data = _Data([(X, y)], 2, settings, sequential, progress)
+    outer = _stratified(np.arange(len(y)), data.y, num_folds, INNER_FOLDS_SEED)
+    inner = [_stratified(train, data.y, num_folds, INNER_FOLDS_SEED) for train, _ in outer]
+    grids = iter(data.fit([Fold(train, dev, L2_GRID) for folds in inner for train, dev in folds]))
+
+    picks = [_pick([next(grids) for _ in folds]) for folds in inner]
+    last = data.fit([Fold(train, None, (l2,)) for (train, _), (l2, _) in zip(outer, picks, strict=True)])
+    fold_dev = [dev for _, dev in picks]
+    fold_test = [data.test(fit, test)[0] for [fit], (_, test) in zip(last, outer, strict=True)]
+    return Score(
+        devacc=float(round(np.mean(fold_dev), 2)),
+        acc=float(round(np.mean(fold_test), 2)),
+        fold_dev=tuple(fold_dev),
+        fold_test=tuple(fold_test),
+    )
+
+
+def kfold_then_test(
+    train_X: np.ndarray,
+    train_y: np.ndarray,
+    test_X: np.ndarray,
+    test_y: np.ndarray,
+    *,
+    num_classes: int,
+    num_folds: int,
+    settings: ClassifierSettings,
+    sequential: bool = False,
+    progress: Progress | None = None,
+) -> Score:
+    """k-fold on the training rows picks the l2 strength; one more fit is scored on test (TREC, MRPC).
+
+    Args:
+        train_X: (N, D) features.
+        train_y: (N,) classes, 0 to C - 1.
+        test_X: (M, D) features.
+        test_y: (M,) classes.
+        num_classes: C.
+        num_folds: k; k·4 + 1 classifiers are trained.
+        settings: how a classifier is trained.
+        sequential: train one after another.
+        progress: told how many more classifiers are done; never by two threads at once.
+
+    Raises:
+        ValueError: features and classes do not fit together, or there are too few rows for the folds.
+    """
+    data = _Data([(train_X, train_y), (test_X, test_y)], num_classes, settings, sequential, progress)
+    train, test = data.parts
+    folds = _stratified(train, data.y, num_folds, settings.seed)
+    l2, devacc = _pick(data.fit([Fold(rows, dev, L2_GRID) for rows, dev in folds]))
+    [[last]] = data.fit([Fold(train, None, (l2,))])
+    acc, predictions = data.test(last, test)
+    return Score(devacc=devacc, acc=acc, predictions=predictions)
+
+
+def split(
+    train: Labeled,
+    dev: Labeled,
+    test: Labeled,
+    *,
+    num_classes: int,
+    settings: ClassifierSettings,
+    sequential: bool = False,
+    progress: Progress | None = None,
+) -> Score:
+    """Dev picks the l2 strength, and the same fit is scored on test (SST2, SST5, SICK-E).
+
+    SentEval trains the picked classifier a second time, from the same seed and so to the same
+    weights; here it is kept.
+
+    Args:
+        train: (N, D) features and (N,) classes, 0 to C - 1.
+        dev: the same for the dev rows.
+        test: the same for the test rows.
+        num_classes: C.
+        settings: how a classifier is trained; 4 are.
+        sequential: train one after another.
+        progress: told how many more classifiers are done; never by two threads at once.
+
+    Raises:
+        ValueError: features and classes do not fit together.
+    """
+    data = _Data([train, dev, test], num_classes, settings, sequential, progress)
+    train_rows, dev_rows, test_rows = data.parts
+    grid = data.fit([Fold(train_rows, dev_rows, L2_GRID)])
+    l2, devacc = _pick(grid)
+    acc, predictions = data.test(grid[0][L2_GRID.index(l2)], test_rows)
+    return Score(devacc=devacc, acc=acc, predictions=predictions)
+
+
+class _Data:
+    """A task's parts one below the other, so that every fit is a matter of row numbers."""
+
+    def __init__(
+        self,
+        parts: Sequence[Labeled],
+        num_classes: int,
+        settings: ClassifierSettings,
+        sequential: bool,
+        progress: Progress | None,
+    ) -> None:
+        for X, y in parts:
+            if np.ndim(X) != 2 or np.shape(y) != np.shape(X)[:1]:
+                raise ValueError(f"features (N, D) and classes (N,) expected, not {np.shape(X)} and {np.shape(y)}")
+        self.X = torch.from_numpy(np.concatenate([np.asarray(X, dtype=np.float32) for X, _ in parts]))
+        self.y = np.concatenate([np.asarray(y, dtype=np.int64) for _, y in parts])
+        if self.y.min() < 0 or self.y.max() >= num_classes:
+            raise ValueError(f"classes must be 0 to {num_classes - 1}, not {self.y.min()} to {self.y.max()}")
+        ends = np.cumsum([len(y) for _, y in parts])
+        self.parts = np.split(np.arange(ends[-1]), ends[:-1])
+        self._train = fit_sequentially if sequential else fit_batched
+        self._how = (settings, num_classes, progress)
+
+    def fit(self, folds: Sequence[Fold]) -> list[list[Fit]]:
+        """For each fold one fit per l2 strength."""
+        return self._train(self.X, torch.from_numpy(self.y), folds, *self._how)
+
+    def test(self, fit: Fit, rows: np.ndarray) -> tuple[float, np.ndarray]:
+        """Accuracy on these rows in percent, rounded, and the classes predicted."""
+        predictions = fit.predict(self.X[rows])
+        return _percent(int((predictions == self.y[rows]).sum()) / len(rows)), predictions
+
+
+def _stratified(rows: np.ndarray, y: np.ndarray, num_folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Split these rows into k folds: k pairs of row numbers, to train on and to score on."""
+    from sklearn.model_selection import StratifiedKFold
+
+    folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed).split(rows, y[rows])
+    return [(rows[train], rows[held]) for train, held in folds]
+
+
+def _pick(grids: Sequence[Sequence[Fit]]) -> tuple[float, float]:
+    """The l2 strength with the best dev accuracy over folds, the first of equals, and that accuracy in percent."""
+    accuracies = [[fit.dev_accuracy for fit in fits] for fits in zip(*grids, strict=True)]
+    means = [_percent(np.mean(folds) if len(folds) > 1 else folds[0]) for folds in accuracies]
+    best = int(np.argmax(means))
+    return L2_GRID[best], means[best]
+
+
+def _percent(accuracy: Any) -> float:
+    # NumPy's floats and Python's round differently in the last digit now and then: SentEval's
+    # means are NumPy's, its single accuracies Python's, and each stays what it is
+    return float(round(100 * accuracy, 2))
