@@ -10,6 +10,8 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile
@@ -85,7 +87,7 @@ class Wheel:
 
 
 def pip_download(requirement: str, folder: Path, *, quiet: bool) -> Path:
-    """Let pip fetch one wheel into `folder`; returns its path.
+    """Let pip fetch one wheel into `folder`, where its temporary files go too; returns the wheel's path.
 
     Raises:
         NetworkError: pip is missing, or failed: with its own last line.
@@ -95,33 +97,49 @@ def pip_download(requirement: str, folder: Path, *, quiet: bool) -> Path:
         raise NetworkError(f"pip, which downloads {requirement}, is not installed in this Python", hint=hint)
     # a bar on a terminal only; without one pip's chatter goes nowhere, for stdout is the result's
     shown = sys.stderr.isatty() and not quiet
-    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
-    command += [
-        "--only-binary",
-        ":all:",
-        "--progress-bar",
-        "on" if shown else "off",
-        "--dest",
-        str(folder),
-        requirement,
-    ]
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr.fileno() if shown else subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        env=os.environ | {"TMPDIR": str(folder)},
-        check=False,
-    )
+    options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
+    options += [f"--progress-bar={'on' if shown else 'off'}", f"--dest={folder}"]
+    with _lifeline() as stdin:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _PIP, "download", *options, requirement],
+            stdin=stdin,
+            stdout=sys.stderr.fileno() if shown else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            env=os.environ | {"TMPDIR": str(folder)},
+            check=False,
+        )
     wheels = list(folder.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
-        raise NetworkError(f"pip could not download {requirement}: {_reason(done.stderr)}", hint=_PIP_HINT)
+        hint = "check the network, and pip's index and proxy settings (pip config list)"
+        raise NetworkError(f"pip could not download {requirement}: {_reason(done.stderr)}", hint=hint)
     return wheels[0]
 
 
-_PIP_HINT = "check the network, and pip's index and proxy settings (pip config list)"
+# `python -m pip`, except that it ends when its stdin does: a pip whose parent was killed would go on
+# downloading, into a folder that the next run is sweeping
+_PIP = """
+import os, runpy, threading
+
+def end_with_parent():
+    os.read(0, 1)
+    os._exit(1)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+
+
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """The reading end of a pipe that nobody writes to; it ends with the block, or with this process."""
+    reader, writer = os.pipe()
+    try:
+        yield reader
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def _reason(stderr: str) -> str:

@@ -69,10 +69,10 @@ def test_a_fetch_killed_while_pip_is_at_work_leaves_no_half_model_and_the_next_o
     assert index.half_sent.wait(timeout=60)
     killed.kill()
     killed.communicate()
+    assert index.hung_up.wait(timeout=60), "pip went on without its parent"
     assert scratch_folders(home)
     assert not (home / "models" / "toy").exists()
 
-    # pip of the killed run still waits for its second half: it must not keep the next run out
     again = start(FETCH, wheel, home, pip_environment(wheel.parent))
     out, err = again.communicate(timeout=60)
     assert out.strip() == str(home / "models" / "toy"), err

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import select
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -90,7 +91,7 @@ class SlowIndex:
 
     def __init__(self, wheel: Path) -> None:
         self.content = wheel.read_bytes()
-        self.half_sent, self.release = threading.Event(), threading.Event()
+        self.half_sent, self.release, self.hung_up = threading.Event(), threading.Event(), threading.Event()
         self.num_wheel_requests = 0
         self.url = ""
 
@@ -127,7 +128,10 @@ class SlowIndex:
                 self.wfile.write(body[: len(body) // 2])
                 self.wfile.flush()
                 index.half_sent.set()
-                index.release.wait(timeout=60)
+                while not index.release.wait(timeout=0.02):
+                    if select.select([self.connection], [], [], 0)[0]:  # readable without a request: hung up
+                        index.hung_up.set()
+                        return
                 self.wfile.write(body[len(body) // 2 :])
 
             def log_message(self, *_: object) -> None:
