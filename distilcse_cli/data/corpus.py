@@ -174,7 +174,8 @@ def _build(folder: Path, sources: list[Source], identities: list[str], settings:
         dropped=dropped,
         num_articles=num_texts if settings.split_sentences else None,
     )
-    names = ", ".join(source.name for source in sources)
+    # a file name need not be UTF-8, the manifest has to
+    names = ", ".join(source.name for source in sources).encode("utf-8", "backslashreplace").decode()
     if not num_kept:
         raise DataError(f"no sentence in {names}: {report}", hint="check the file and --min-words, --max-words")
     if [source.identity() for source in sources] != identities:
@@ -190,4 +191,5 @@ def _build(folder: Path, sources: list[Source], identities: list[str], settings:
 
 
 def _split(texts: list[str]) -> list[str]:
+    # a blank article counts as one blank sentence, so that the report accounts for it
     return [sentence for text in texts for sentence in split_sentences(text) or [""]]

@@ -65,7 +65,7 @@ def _hub_errors(name: str) -> Iterator[None]:
     try:
         yield
     except DatasetNotFoundError as error:
-        raise DataError(f"no file {name}, and no data set of that id on the hub") from error
+        raise DataError(f"no file {name}, and no such data set on the hub: {_line(error)}") from error
     except (ConnectionError, TimeoutError, HTTPError) as error:
         if os.environ.get("HF_HUB_OFFLINE"):
             hint = "HF_HUB_OFFLINE is set"

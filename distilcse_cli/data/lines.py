@@ -35,6 +35,11 @@ class BadLines:
         self.num_skipped += 1
 
 
+def is_gzip(path: Path) -> bool:
+    """Whether the file is read through gzip, by its name."""
+    return path.suffix.lower() == ".gz"
+
+
 def is_unicode(text: str) -> bool:
     """Whether `text` is free of lone surrogates, which stand for bytes that were no UTF-8."""
     return text.isprintable() or not _SURROGATE.search(text)
@@ -49,7 +54,7 @@ def read_lines(path: Path, bad: BadLines) -> Iterator[tuple[int, list[str]]]:
     numbers stay right.
 
     Raises:
-        DataError: the file cannot be read, is a damaged gzip file, or has no lines but one without end.
+        DataError: the file cannot be read, is a damaged gzip file, or has a line of over 64 MiB.
     """
     number = 1
     for block in _blocks(path):
@@ -99,6 +104,6 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _open(path: Path) -> BinaryIO:
-    if path.suffix.lower() == ".gz":
+    if is_gzip(path):
         return cast(BinaryIO, gzip.open(path, "rb"))
     return path.open("rb", buffering=0)

@@ -7,12 +7,27 @@ from pathlib import Path
 from typing import Protocol
 
 from distilcse_cli.config import CorpusSettings
-from distilcse_cli.data.lines import BadLines
+from distilcse_cli.data.lines import BadLines, is_gzip
 from distilcse_cli.data.readers import file_format, read_texts
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import sha256_file
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_FILE_SUFFIXES = tuple(".txt .gz .json .jsonl .ndjson .csv .tsv .parquet .zst .bz2 .xz .zip".split())
+    ".txt",
+    ".gz",
+    ".json",
+    ".jsonl",
+    ".ndjson",
+    ".csv",
+    ".tsv",
+    ".parquet",
+    ".zst",
+    ".bz2",
+    ".xz",
+    ".zip",
+)
+"""What ends so is a file that is missing, and is not looked for on the hub."""
 
 
 class Source(Protocol):
@@ -43,7 +58,7 @@ class FileSource:
     def identity(self) -> str:
         """Format and sha256 of the bytes."""
         try:
-            return f"{file_format(self.path)} {sha256_file(self.path)}"
+            return f"{file_format(self.path)}{'.gz' * is_gzip(self.path)} {sha256_file(self.path)}"
         except OSError as error:
             raise DataError(f"cannot read {self.path}: {error.strerror}") from error
 
@@ -63,14 +78,14 @@ def find_source(name: str) -> Source:
     try:
         exists = path.exists()
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {name!r}: {error}") from error
+        raise DataError(f"cannot read {name!r}: {getattr(error, 'strerror', None) or error}") from error
     if path.is_file():
         return FileSource(path)
     if path.is_dir():
         raise DataError(f"{name} is a folder", hint=f"name the files in it, as in {name.rstrip('/')}/*.txt")
     if exists:
         raise DataError(f"{name} is no regular file", hint="write the text to a file first")
-    if _HUB_ID.fullmatch(name) and file_format(path) == "text" and path.suffix not in (".txt", ".gz"):
+    if _HUB_ID.fullmatch(name) and not name.lower().endswith(_FILE_SUFFIXES):
         from distilcse_cli.data.hub import find_hub_source
 
         return find_hub_source(name)

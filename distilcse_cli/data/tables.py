@@ -88,7 +88,10 @@ def csv_texts(path: Path, text_column: str | None, bad: BadLines, *, tabs: bool)
         try:
             row = next(rows, None)
         except csv.Error as error:
-            bad.meet(f"{path}, row at line {start}: {error}")
+            fault = f"{path}, row at line {start}: {error}"
+            if not num_columns:
+                raise DataError(fault, hint="the first row has to name the columns") from error
+            bad.meet(fault)
             continue
         if row is None:
             return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distilcse_cli.errors import ModelError
+from distilcse_cli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -28,14 +28,15 @@ class RowTokenizer:
         max_length: most tokens of a row, special tokens included.
 
     Raises:
-        ModelError: no fast tokenizer, no vocabulary, or no room for a word between the special tokens.
+        ModelError: no fast tokenizer, or one without vocabulary.
+        UsageError: no room for a word between the special tokens.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> None:
         self.num_truncated = 0
         self._rust = _plain_copy(tokenizer)
         if max_length <= self._rust.num_special_tokens_to_add(is_pair=False):
-            raise ModelError(f"a maximal length of {max_length} tokens leaves no room beside the special tokens")
+            raise UsageError(f"--max-length {max_length} leaves no room beside the special tokens")
         self._rust.enable_truncation(max_length, direction=tokenizer.truncation_side)
         vocabulary = self._rust.get_vocab(with_added_tokens=True)
         self.dtype = np.min_scalar_type(max(vocabulary.values(), default=0))

@@ -14,6 +14,7 @@ from distilcse_cli.config import data_home
 from distilcse_cli.data.arrays import NpyWriter
 from distilcse_cli.data.cache import build_once, read_manifest, write_manifest
 from distilcse_cli.data.corpus import Corpus
+from distilcse_cli.data.readers import in_batches
 from distilcse_cli.data.tokenizing import RowTokenizer, tokenizer_fingerprint
 from distilcse_cli.errors import DataError
 
@@ -25,7 +26,6 @@ __all__ = ["TokenRows", "TokenStore", "open_tokens", "tokenize", "tokenize_corpu
 
 FORMAT_VERSION = 1
 IDS, OFFSETS = "ids.npy", "offsets.npy"
-_CHUNK = 2048
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,10 @@ def tokenize(sentences: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max
 
     Raises:
         ModelError: the tokenizer is no fast one, or has no vocabulary for these texts.
+        UsageError: `max_length` leaves no room beside the special tokens.
     """
     rows = RowTokenizer(tokenizer, max_length)
-    chunks = [rows(sentences[start : start + _CHUNK]) for start in range(0, len(sentences), _CHUNK)]
+    chunks = [rows(batch) for batch in in_batches(sentences)]
     lengths = np.concatenate([np.zeros(1, dtype=np.int64), *(lengths for _, lengths in chunks)])
     ids = np.concatenate([np.zeros(0, dtype=rows.dtype), *(ids for ids, _ in chunks)])
     return TokenRows(ids, np.cumsum(lengths), rows.num_truncated)
@@ -112,6 +113,7 @@ def tokenize_corpus(corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", max_le
 
     Raises:
         ModelError: the tokenizer is no fast one, or has no vocabulary for this corpus.
+        UsageError: `max_length` leaves no room beside the special tokens.
         DataError: the cache cannot be written.
     """
     facts = {
@@ -141,8 +143,11 @@ def open_tokens(folder: Path) -> TokenStore:
         ids, offsets = (
             np.load(folder / name, mmap_mode="r", allow_pickle=False).view(np.ndarray) for name in (IDS, OFFSETS)
         )
+        shape = [len(offsets) - 1, int(offsets[-1]), len(ids)]
+        if shape != [manifest["num_rows"], manifest["num_tokens"], manifest["num_tokens"]]:
+            raise ValueError(f"rows, end and tokens are {shape}, not as its manifest says")
         return TokenStore(ids, offsets, manifest["num_truncated"], Path(folder), manifest)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise DataError(f"{folder} is not a token store: {error}", hint="remove it and run again") from error
 
 
@@ -157,7 +162,7 @@ def _build(
         console.Progress("tokenize", len(corpus), "sentences") as progress,
     ):
         offsets_file.append(np.zeros(1))
-        for sentences in corpus.chunks(_CHUNK):
+        for sentences in in_batches(corpus):
             ids, lengths = rows(sentences)
             ids_file.append(ids)
             offsets_file.append(total + np.cumsum(lengths))
