@@ -14,19 +14,6 @@ from distilcse_cli.files import sha256_file
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE_SUFFIXES = tuple(".txt .gz .json .jsonl .ndjson .csv .tsv .parquet .zst .bz2 .xz .zip".split())
-    ".txt",
-    ".gz",
-    ".json",
-    ".jsonl",
-    ".ndjson",
-    ".csv",
-    ".tsv",
-    ".parquet",
-    ".zst",
-    ".bz2",
-    ".xz",
-    ".zip",
-)
 """What ends so is a file that is missing, and is not looked for on the hub."""
 
 
