@@ -1,0 +1,162 @@
+"""STS scores: cosines of pairs against gold scores, and SentEval's three ways to sum up subsets.
+
+With `all` the pairs of all subsets are correlated together, `mean` averages the subsets'
+correlations, `wmean` weighs them by their number of pairs. They are three different numbers;
+the papers' tables show `all`.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from senteval.embedding import Embeddings
+from senteval.loading import Split
+
+Aggregation = Literal["all", "mean", "wmean"]
+AGGREGATIONS = ("all", "mean", "wmean")
+Similarity = Callable[[np.ndarray, np.ndarray], float]
+
+# float32 rounding keeps the cosine of an embedding with itself within a few 1e-7 of 1
+SAME_COSINE = 1e-6
+
+
+class Correlation(NamedTuple):
+    """A correlation with its p-value, read like SciPy's results: `[0]`, `.statistic` or `.correlation`."""
+
+    statistic: float
+    pvalue: float
+
+    @property
+    def correlation(self) -> float:
+        """The statistic by SciPy's older name."""
+        return self.statistic
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """Both correlations of some pairs. Either is None where it is not defined, and `reason` says why."""
+
+    pearson: Correlation | None
+    spearman: Correlation | None
+    num_pairs: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The model's and the annotators' opinion of N pairs."""
+
+    similarities: np.ndarray
+    """(N,) float64."""
+    gold: np.ndarray
+    """(N,) float64."""
+
+
+def pairs_of(split: Split, embeddings: Embeddings, similarity: Similarity | None = None) -> Pairs:
+    """Similarities of a split's pairs: their cosines, or what a function of two embeddings says."""
+    if split.partners is None:
+        raise ValueError("a split of single sentences has no pairs")
+    first, second = embeddings.rows(split.sentences), embeddings.rows(split.partners)
+    vectors = embeddings.vectors
+    if similarity is not None:
+        values = [float(similarity(vectors[a], vectors[b])) for a, b in zip(first, second, strict=True)]
+        return Pairs(np.array(values, dtype=np.float64), split.labels)
+    return Pairs(cosines(vectors, first, second), split.labels)
+
+
+def cosines(vectors: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Cosines between rows of `vectors`; 0 where an embedding is all zeros, as in SentEval.
+
+    In float32 and pair by pair, as SentEval computes them. This is no thrift: the cosine of an
+    embedding with itself is 1 give or take a rounding, and that decides how pairs of identical
+    sentences rank among themselves. In float64 a subset's Spearman differs by up to 6e-4.
+
+    Args:
+        vectors: (V, D) float32.
+        first: (N,) row numbers.
+        second: (N,) row numbers.
+
+    Returns:
+        (N,) float64.
+    """
+    used = np.unique(np.concatenate([first, second]))
+    lengths = np.zeros(len(vectors), dtype=np.float32)
+    lengths[used] = [np.linalg.norm(vectors[row]) for row in used]
+    dots = np.array([np.dot(vectors[a], vectors[b]) for a, b in zip(first, second, strict=True)], dtype=np.float32)
+    products = lengths[first] * lengths[second]
+    return np.divide(dots, products, out=np.zeros_like(dots), where=products > 0).astype(np.float64)
+
+
+def correlate(pairs: Pairs) -> PairScores:
+    """Pearson and Spearman correlation, undefined if either side says the same of every pair."""
+    from scipy.stats import pearsonr, spearmanr
+
+    num_pairs = len(pairs.gold)
+    for values, what in ((pairs.similarities, "the model gives"), (pairs.gold, "the annotators give")):
+        if not np.isfinite(values).all():
+            return PairScores(None, None, num_pairs, "a similarity is not finite")
+        if num_pairs < 2 or np.ptp(values) <= SAME_COSINE:
+            return PairScores(None, None, num_pairs, f"{what} every pair the same similarity")
+    pearson, spearman = (
+        Correlation(float(result.statistic), float(result.pvalue))
+        for result in (correlation(pairs.similarities, pairs.gold) for correlation in (pearsonr, spearmanr))
+    )
+    return PairScores(pearson, spearman, num_pairs)
+
+
+def aggregate(subsets: Mapping[str, Pairs], aggregation: Aggregation) -> PairScores:
+    """Sum up the subsets of a task.
+
+    The means carry no p-value (NaN). They are undefined as soon as one subset's correlation is.
+    """
+    if aggregation not in AGGREGATIONS:
+        raise ValueError(f"aggregation is {aggregation!r}, not one of {', '.join(AGGREGATIONS)}")
+    num_pairs = sum(len(pairs.gold) for pairs in subsets.values())
+    if aggregation == "all":
+        return correlate(
+            Pairs(
+                np.concatenate([pairs.similarities for pairs in subsets.values()]),
+                np.concatenate([pairs.gold for pairs in subsets.values()]),
+            )
+        )
+    scores = {name: correlate(pairs) for name, pairs in subsets.items()}
+    for name, score in scores.items():
+        if score.reason:
+            return PairScores(None, None, num_pairs, f"{name}: {score.reason}")
+    weights = [score.num_pairs if aggregation == "wmean" else 1 for score in scores.values()]
+    pearson, spearman = (
+        Correlation(
+            float(np.average([getattr(score, kind).statistic for score in scores.values()], weights=weights)), math.nan
+        )
+        for kind in ("pearson", "spearman")
+    )
+    return PairScores(pearson, spearman, num_pairs)
+
+
+def nested(subsets: Mapping[str, Pairs], *, with_summary: bool) -> dict[str, dict[str, Any]]:
+    """SentEval's result dict of an STS task, correlations as `Correlation` or None.
+
+    `{subset: {"pearson", "spearman", "nsamples"}, …, "all": {"pearson": {"all", "mean", "wmean"}, "spearman": …}}`,
+    where an undefined subset also has a `reason`. The summary's correlations are plain numbers, as in SentEval.
+    """
+    result: dict[str, dict[str, Any]] = {}
+    for name, pairs in subsets.items():
+        score = correlate(pairs)
+        result[name] = {"pearson": score.pearson, "spearman": score.spearman, "nsamples": score.num_pairs}
+        if score.reason:
+            result[name]["reason"] = score.reason
+    if with_summary:
+        summary = {name: aggregate(subsets, name) for name in AGGREGATIONS}  # type: ignore[arg-type]
+        result["all"] = {
+            kind: {name: statistic(getattr(score, kind)) for name, score in summary.items()}
+            for kind in ("pearson", "spearman")
+        }
+    return result
+
+
+def statistic(correlation: Correlation | None) -> float | None:
+    """The number alone."""
+    return None if correlation is None else correlation.statistic

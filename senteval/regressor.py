@@ -1,0 +1,133 @@
+"""SentEval's trained relatedness model, behind the `-finetune` tasks.
+
+A softmax layer over `|u - v|` and `u * v` learns to spread its probability over the scores
+1 to 5 as the gold score lies between them (Tai et al. 2015); its answer is the expected score.
+This is not what the STS tables show: there, nothing is trained.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from senteval.correlation import Pairs, correlate
+from senteval.embedding import Embeddings
+from senteval.loading import TaskData
+from senteval.transfer import Progress, features, no_progress
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+NUM_SCORES = 5
+BATCH_SIZE = 64
+EPOCHS_PER_ROUND = 50
+MAX_EPOCHS = 1000
+TENACITY = 3
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained relatedness model's work."""
+
+    dev_spearman: float
+    predictions: np.ndarray
+    """(N,) expected scores of the test pairs, between 1 and 5."""
+
+
+def score_regressor(
+    data: TaskData, embeddings: Embeddings, *, seed: int, progress: Progress = no_progress
+) -> dict[str, Any]:
+    """SentEval's result dict: `devspearman`, `pearson`, `spearman`, `mse`, `yhat`, `ndev`, `ntest`.
+
+    An undefined correlation is None, with a `reason`.
+    """
+    X = {name: features(split, embeddings) for name, split in data.splits.items()}
+    gold = {name: split.labels for name, split in data.splits.items()}
+    fit = fit_relatedness(X["train"], gold["train"], X["dev"], gold["dev"], X["test"], seed=seed, progress=progress)
+    score = correlate(Pairs(fit.predictions, gold["test"]))
+    result = {
+        "devspearman": fit.dev_spearman,
+        "pearson": score.pearson and score.pearson.statistic,
+        "spearman": score.spearman and score.spearman.statistic,
+        "mse": float(np.mean((fit.predictions - gold["test"]) ** 2)),
+        "yhat": fit.predictions,
+        "ndev": len(gold["dev"]),
+        "ntest": len(gold["test"]),
+    }
+    return result | ({"reason": score.reason} if score.reason else {})
+
+
+def spread_scores(gold: np.ndarray) -> np.ndarray:
+    """(N, 5) target probabilities of N gold scores: 3.6 becomes 0.4 on 3 and 0.6 on 4.
+
+    Below 1 the row sums to less than 1, since there is no score 0: SentEval's own shortcoming,
+    which STS-B's scores from 0 to 5 meet.
+    """
+    return np.maximum(0, 1 - np.abs(gold[:, None] - np.arange(1, NUM_SCORES + 1))).astype(np.float32)
+
+
+def fit_relatedness(
+    train_X: np.ndarray,
+    train_gold: np.ndarray,
+    dev_X: np.ndarray,
+    dev_gold: np.ndarray,
+    test_X: np.ndarray,
+    *,
+    seed: int,
+    progress: Progress = no_progress,
+) -> Fit:
+    """Train with Adam on the mean squared error of the probabilities, until dev Spearman stops rising.
+
+    Fifty epochs make a round; as in SentEval, the fourth round without a better dev score is the
+    last one but the counter is never reset, and the best round's weights are kept.
+
+    Args:
+        train_X: (N, F) features; dev_X and test_X likewise.
+        train_gold: (N,) gold scores; dev_gold likewise.
+        seed: of the starting weights and of the order of batches.
+        progress: called with epochs done and the most there can be.
+    """
+    import torch
+
+    X, dev, test = (torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) for x in (train_X, dev_X, test_X))
+    targets = torch.from_numpy(spread_scores(train_gold))
+    order = np.random.RandomState(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = torch.nn.Linear(X.shape[1], NUM_SCORES)
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    best, best_state, misses, epochs = -1.0, None, 0, 0
+    while epochs <= MAX_EPOCHS:
+        for _ in range(EPOCHS_PER_ROUND):
+            _train_epoch(model, optimizer, X, targets, torch.from_numpy(order.permutation(len(X))))
+        epochs += EPOCHS_PER_ROUND
+        progress(min(epochs, MAX_EPOCHS), MAX_EPOCHS)
+        spearman = correlate(Pairs(_expected_scores(model, dev), dev_gold)).spearman
+        score = spearman.statistic if spearman else 0.0
+        if score > best:
+            best, best_state = score, {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            continue
+        misses += 1
+        if misses > TENACITY:
+            break
+    if best_state is not None:
+        model.load_state_dict(best_state)
+    return Fit(best, _expected_scores(model, test))
+
+
+def _train_epoch(model: "nn.Linear", optimizer: Any, X: "Tensor", targets: "Tensor", order: "Tensor") -> None:
+    from torch.nn.functional import mse_loss, softmax
+
+    for rows in order.split(BATCH_SIZE):
+        loss = mse_loss(softmax(model(X[rows]), dim=-1), targets[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def _expected_scores(model: "nn.Linear", X: "Tensor") -> np.ndarray:
+    import torch
+
+    with torch.no_grad():
+        probabilities = torch.softmax(model(X), dim=-1).numpy().astype(np.float64)
+    return probabilities @ np.arange(1, NUM_SCORES + 1)
