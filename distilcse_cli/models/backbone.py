@@ -15,6 +15,8 @@ import torch
 from distilcse_cli.errors import ModelError
 
 _NAMES_SHOWN = 3
+_DAMAGED = "the folder is damaged, incomplete, or made for another version of transformers"
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 
 @contextmanager
@@ -40,7 +42,7 @@ def load_backbone(folder: Path) -> Any:
     Its `pooler` is None where the checkpoint has no weights for it.
 
     Raises:
-        ModelError: not loadable, an encoder-decoder, or weights are missing.
+        ModelError: not loadable, an encoder-decoder, or weights are missing or of another shape.
     """
     from transformers import AutoModel
 
@@ -52,16 +54,21 @@ def load_backbone(folder: Path) -> Any:
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are in `info`, whereas the exception does not name them
             )
         except Exception as error:  # whatever goes wrong in there, it is the folder's files that are wrong
-            raise ModelError(f"cannot load {folder}: {_first_line(error)}") from error
+            raise ModelError(f"cannot load {folder}: {_first_line(error)}", hint=_DAMAGED) from error
+    kind = model.config.model_type
     if getattr(model.config, "is_encoder_decoder", False):
-        raise ModelError(f"{folder} is an encoder-decoder ({model.config.model_type}), not a sentence encoder")
-    missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info.get("mismatched_keys", ()))
+        raise ModelError(f"{folder} is an encoder-decoder ({kind}), not a sentence encoder")
+    for name, in_file, expected in info["mismatched_keys"]:
+        shapes = f"{tuple(in_file)} in the file and {tuple(expected)} by config.json"
+        raise ModelError(f"{folder}: the shape of {name} is {shapes}", hint="they are of different models")
+    missing = sorted(info["missing_keys"])
     lost = [name for name in missing if not name.startswith("pooler.")]
     if lost:
         shown = ", ".join(lost[:_NAMES_SHOWN]) + (", …" if len(lost) > _NAMES_SHOWN else "")
-        raise ModelError(f"{folder} lacks {len(lost)} weights of a {model.config.model_type}: {shown}")
+        raise ModelError(f"{folder} lacks {len(lost)} weights of a {kind}: {shown}", hint=_DAMAGED)
     if missing:
         model.pooler = None
     return model.eval()
@@ -75,25 +82,24 @@ def load_tokenizer(folder: Path, backbone: Any, *, lower_case: bool = False) -> 
     """
     from transformers import AutoTokenizer
 
+    if not any(file for pattern in _VOCABULARIES for file in folder.glob(pattern)):
+        raise ModelError(f"{folder} has no tokenizer", hint="it needs a tokenizer.json")
     with quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:
-            raise ModelError(f"cannot load the tokenizer of {folder}: {_first_line(error)}") from error
+            raise ModelError(f"cannot load the tokenizer of {folder}: {_first_line(error)}", hint=_DAMAGED) from error
     if not tokenizer.is_fast:
         raise ModelError(f"{folder} has no fast tokenizer", hint="it needs a tokenizer.json")
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-        raise ModelError(
-            f"the tokenizer of {folder} knows no words, only its special tokens",
-            hint="tokenizer.json or vocab.txt is missing",
-        )
+        raise ModelError(f"the tokenizer of {folder} knows no words, only special tokens", hint=_DAMAGED)
     if tokenizer.pad_token_id is None:
-        raise ModelError(f"the tokenizer of {folder} has no padding token")
+        raise ModelError(f"the tokenizer of {folder} has no padding token", hint="set pad_token in its config")
     num_embeddings = backbone.get_input_embeddings().num_embeddings
     if len(tokenizer) > num_embeddings:
         raise ModelError(
             f"the tokenizer of {folder} has {len(tokenizer)} tokens, but the model has embeddings for {num_embeddings}",
-            hint="tokenizer and weights are of different models",
+            hint="they are of different models",
         )
     if lower_case:
         _lower_case(tokenizer)

@@ -20,7 +20,10 @@ from distilcse_cli.models.surgery import cut_layers
 ATTENTION = ("sdpa", "eager")
 
 _RUN_ONLY_CONFIG = frozenset(
-    {"_name_or_path", "architectures", "dtype", "output_hidden_states", "torch_dtype", "transformers_version"}
+    {
+        *("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"),
+        *("output_hidden_states", "output_attentions", "use_cache"),
+    }
 )
 """Config fields that do not change what the weights compute."""
 

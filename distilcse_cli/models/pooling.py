@@ -29,9 +29,11 @@ def layer_weights(pooling: str, num_layers: int) -> list[float]:
 
 def mixing_pooling(weights: list[float]) -> str | None:
     """The pooling that mixes hidden states with these weights, up to scale; None if there is none."""
-    scale = sum(weights) / 2
+    num_layers, scale = len(weights) - 1, sum(weights) / 2
+    if num_layers < 1 or scale <= 0:
+        return None
     for pooling in _MIXED_WITH_LAST:
-        if len(weights) > 1 and weights == [scale * weight for weight in layer_weights(pooling, len(weights) - 1)]:
+        if weights == [scale * weight for weight in layer_weights(pooling, num_layers)]:
             return pooling
     return None
 

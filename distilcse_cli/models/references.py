@@ -3,6 +3,9 @@
 import difflib
 import json
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from distilcse_cli.data import catalogue
@@ -78,10 +81,8 @@ def _unknown(ref: str) -> ModelError:
 def _from_hub(ref: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
-    from distilcse_cli.models.backbone import quiet_transformers
-
     try:
-        with quiet_transformers():
+        with _quiet_hub():
             folder = Path(
                 snapshot_download(ref, revision=revision, allow_patterns=list(_FILES), ignore_patterns=list(_NOT_FILES))
             )
@@ -92,6 +93,24 @@ def _from_hub(ref: str, revision: str | None) -> Path:
     except Exception as error:  # what the hub client raises differs from version to version
         raise _hub_error(ref, revision, error) from error
     return folder
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Keep the hub client's warnings, and its bars unless stderr is a terminal, off the screen."""
+    from huggingface_hub import utils
+
+    verbosity = utils.logging.get_verbosity()
+    leave_bars = sys.stderr.isatty() or utils.are_progress_bars_disabled()
+    utils.logging.set_verbosity_error()
+    if not leave_bars:
+        utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        utils.logging.set_verbosity(verbosity)
+        if not leave_bars:
+            utils.enable_progress_bars()
 
 
 def _weights_only_pickled(folder: Path) -> list[str]:
