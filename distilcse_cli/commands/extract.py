@@ -48,7 +48,6 @@ def extract(
     runtime = choose_runtime(device, compute_dtype)
     console.log(f"computing on {runtime}")
     prepared = prepare_corpus(corpus, corpus_settings)
-    console.log(str(prepared.report))
     encoder = load_encoder(teacher, pooler=pooler, revision=revision, max_length=max_length)
     started = time.perf_counter()
     store = run(encoder, prepared, out, settings, runtime)

@@ -88,6 +88,11 @@ def extract(
             _write_rows(out, manifest, encoder, corpus, settings, runtime)
         _finish(out, manifest)
     store = open_store(out)
+    if manifest["num_truncated"]:
+        console.warn(
+            f"{manifest['num_truncated']:,} of {len(store):,} sentences are longer than"
+            f" {manifest['max_length']} tokens and were cut"
+        )
     return EmbeddingStore(store.folder, store.embeddings, store.manifest, num_extracted=len(store) - first_row)
 
 

@@ -1,0 +1,81 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.e2e
+Command = Callable[..., CompletedProcess[str]]
+
+USAGE_ERRORS = {
+    "out without a format": ["encode", "text.txt", "--model", "m", "--out", "rows.txt"],
+    "no out": ["encode", "text.txt", "--model", "m"],
+    "unknown pooling": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--pooler", "max"],
+    "unknown number format": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--dtype", "int8"],
+    "unknown product format": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--compute-dtype", "tf32"],
+    "no tokens": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--batch-tokens", "0"],
+    "no model": ["encode", "text.txt", "--out", "rows.npy"],
+    "output over input": ["encode", "rows.jsonl", "--model", "m", "--out", "rows.jsonl"],
+    "no corpus": ["extract", "--teacher", "m", "--out", "out"],
+    "words upside down": [
+        *("extract", "--teacher", "m", "--corpus", "text.txt", "--out", "out"),
+        *("--min-words", "5", "--max-words", "4"),
+    ],
+    "unknown policy": ["extract", "--teacher", "m", "--corpus", "text.txt", "--out", "out", "--on-bad-line", "cry"],
+}
+
+
+def test_stdin_and_file_give_the_same_rows(
+    distilcse: Command, tmp_path: Path, tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "the cat sleeps\n\na dog runs to the big red river\n"
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("DISTILCSE_MODEL", str(tiny("bert")))
+    done = distilcse("encode", "text.txt", "--out", "file.npy", "--json", "--max-length", 5)
+    result = json.loads(done.stdout)
+    assert (result["num_rows"], result["width"], result["num_truncated"]) == (3, 16, 1)
+    assert "warning: 1 of 3 lines are longer than 5 tokens and were cut" in done.stderr
+    piped = distilcse("encode", "--out", "deep/down/pipe.npz", "--max-length", 5, input=text)
+    assert piped.stdout.startswith("deep/down/pipe.npz: 3 rows of 16 float32 in ")
+    rows = np.load(tmp_path / "deep" / "down" / "pipe.npz")["embeddings"]
+    np.testing.assert_array_equal(rows, np.load(tmp_path / "file.npy"))
+
+
+def test_without_a_model_the_three_ways_out_are_named(distilcse: Command, home: Path) -> None:  # noqa: ARG001
+    environment = {name: value for name, value in os.environ.items() if name != "DISTILCSE_MODEL"}
+    done = distilcse("encode", "--out", "rows.npy", input="a\n", code=2, env=environment)
+    hint = "(--model REF, or export DISTILCSE_MODEL=REF, or distilcse download all-minilm-l6)"
+    assert done.stderr == f"error: no model is named {hint}\n"
+
+
+def test_a_missing_file_and_a_folder_for_a_file(distilcse: Command, tmp_path: Path) -> None:
+    done = distilcse("encode", "nowhere.txt", "--model", "m", "--out", "rows.npy", code=3)
+    assert done.stderr == "error: nowhere.txt does not exist\n"
+    done = distilcse("encode", tmp_path, "--model", "m", "--out", "rows.npy", code=3)
+    assert done.stderr == f"error: {tmp_path} is a folder, a file is needed\n"
+
+
+def test_usage_errors_are_one_line_each_and_do_not_load_torch(tmp_path: Path, home: Path) -> None:  # noqa: ARG001
+    for name in ("text.txt", "rows.jsonl"):
+        (tmp_path / name).write_text("a\n", encoding="utf-8")
+    script = (
+        "import json, sys\n"
+        "from distilcse_cli.__main__ import run\n"
+        "for sys.argv in json.loads(sys.argv[1]):\n"
+        "    print(run(), sorted({'torch', 'transformers'} & sys.modules.keys()))\n"
+    )
+    command_lines = json.dumps([["distilcse", *arguments] for arguments in USAGE_ERRORS.values()])
+    environment = {name: value for name, value in os.environ.items() if name != "DISTILCSE_MODEL"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, command_lines], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.stdout.splitlines() == ["2 []"] * len(USAGE_ERRORS), done.stderr
+    errors = done.stderr.splitlines()
+    assert len(errors) == len(USAGE_ERRORS)
+    assert all(line.startswith("error: ") for line in errors)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.jsonl", "text.txt"]
