@@ -10,8 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from distilcse_cli.training.contrast import FalseNegatives, log_sum_exp
 
-def ckd_loss(student: Tensor, teacher: Tensor, bank: Tensor, *, scale: float | Tensor) -> Tensor:
+
+def ckd_loss(
+    student: Tensor,
+    teacher: Tensor,
+    bank: Tensor,
+    *,
+    scale: float | Tensor,
+    own: Tensor | None = None,
+    false_negatives: FalseNegatives | None = None,
+) -> Tensor:
     """Contrastive knowledge distillation: InfoNCE from students to teachers.
 
     Every student row has to pick its own teacher row out of all teacher rows of the
@@ -19,44 +29,52 @@ def ckd_loss(student: Tensor, teacher: Tensor, bank: Tensor, *, scale: float | T
 
     Args:
         student: (B, D) student embeddings of any length.
-        teacher: (B, D) teacher embeddings of the same B sentences, of any length.
+        teacher: (B, D) teacher embeddings of the same B sentences, of any length. With `own` it
+            may have more rows: those of a global batch that `student` is a part of.
         bank: (K, D) earlier teacher embeddings of length 1, more negatives. K may be 0. Their
             dtype is the one the products with them are computed in.
         scale: cosines are multiplied by it, i.e. 1 / temperature.
+        own: (B,) int64 row of `teacher` that belongs to each student row; None: row by row.
+        false_negatives: keys that do not count. Keys are numbered through `teacher`, then `bank`.
 
     Returns:
-        Scalar, the mean over the batch, in nats.
+        Scalar, the mean over the students' rows, in nats.
 
     Raises:
         ValueError: the three widths differ, or student and teacher differ in rows.
     """
-    _check(student, teacher, bank)
+    mine = _own_rows(student, teacher, bank, own)
     student, teacher = _unit(student), _unit(teacher)
-    positive = (student * teacher).sum(dim=1) * scale
-    log_sum = torch.logsumexp(student @ teacher.T * scale, dim=1)
-    if len(bank):
-        # two sums instead of one over a concatenated bank: a copy of the bank each step would
-        # cost more than the products themselves
-        in_bank = (student.to(bank.dtype) @ bank.T).float() * scale
-        log_sum = torch.logaddexp(log_sum, torch.logsumexp(in_bank, dim=1))
+    positive = (student * teacher[mine]).sum(dim=1) * scale
+    log_sum, _ = log_sum_exp(student, (teacher, bank), scale=scale, false_negatives=false_negatives)
     return (log_sum - positive).mean()
 
 
-def kl_loss(student: Tensor, teacher: Tensor, bank: Tensor, *, scale: float | Tensor) -> Tensor:
+def kl_loss(
+    student: Tensor,
+    teacher: Tensor,
+    bank: Tensor,
+    *,
+    scale: float | Tensor,
+    own: Tensor | None = None,
+    false_negatives: FalseNegatives | None = None,
+) -> Tensor:
     """Match the teacher's softmax over the bank with the student's, as ConGen does.
 
-    Both sides score the same B + K teacher rows; the loss is the KL divergence of the
+    Both sides score the same teacher rows of batch and bank; the loss is the KL divergence of the
     student's distribution from the teacher's (Limkonchotiwat et al., Findings of EMNLP 2022).
 
     Args, Returns and Raises: as for `ckd_loss`.
     """
-    _check(student, teacher, bank)
+    mine = _own_rows(student, teacher, bank, own)
     student, teacher = _unit(student), _unit(teacher)
-    keys = torch.cat([teacher.to(bank.dtype), bank]) if len(bank) else teacher
+    asked = teacher[mine]
     with torch.no_grad():
-        wanted = torch.log_softmax((teacher.to(keys.dtype) @ keys.T).float() * scale, dim=1)
-    given = torch.log_softmax((student.to(keys.dtype) @ keys.T).float() * scale, dim=1)
-    return functional.kl_div(given, wanted, reduction="batchmean", log_target=True)
+        wanted, mean_key = log_sum_exp(asked, (teacher, bank), scale=scale, false_negatives=false_negatives)
+        entropy_term = scale * (asked * mean_key).sum(dim=1) - wanted
+    # sum p log(p / q) needs the scores only through their mean under p, which mean_key gives
+    given, _ = log_sum_exp(student, (teacher, bank), scale=scale, false_negatives=false_negatives)
+    return (entropy_term + given - scale * (student * mean_key).sum(dim=1)).mean()
 
 
 def mse_loss(student: Tensor, teacher: Tensor, *, normalize: bool) -> Tensor:
@@ -93,6 +111,18 @@ def cosine_loss(student: Tensor, teacher: Tensor) -> Tensor:
 def _unit(rows: Tensor) -> Tensor:
     """Rows of length 1, in fp32 whatever came in: norms lose too many digits in bf16."""
     return functional.normalize(rows.float(), dim=1)
+
+
+def _own_rows(student: Tensor, teacher: Tensor, bank: Tensor, own: Tensor | None) -> Tensor:
+    """The rows of `teacher` that belong to the students, after a look at all shapes."""
+    if own is None:
+        own = torch.arange(len(student), device=student.device)
+        _check(student, teacher, bank)
+    elif len(own) != len(student):
+        raise ValueError(f"{len(own)} row numbers for student {tuple(student.shape)}")
+    else:
+        _check(student, teacher.new_empty(len(student), teacher.shape[1]), bank)
+    return own
 
 
 def _check(student: Tensor, teacher: Tensor, bank: Tensor | None) -> None:
