@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from distilcse_cli import console
@@ -11,6 +12,7 @@ from distilcse_cli.data import catalogue
 from distilcse_cli.data.corpus import prepare_corpus
 from distilcse_cli.errors import DataError
 from distilcse_cli.evaluation.comparison import Comparison, compare
+from distilcse_cli.files import atomic_path
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.runtime import Runtime, choose_runtime
 from distilcse_cli.training.distill import DistillSources, hold_out, run
@@ -47,11 +49,14 @@ class DemoReport:
         return [*row, f"{self.sts[one.name]:.2f}"] if self.sts else row
 
 
-def run_demo(out: Path, *, device: str | None = None, compute_dtype: str = "auto") -> DemoReport:
+def run_demo(
+    out: Path, *, num_sentences: int | None = None, device: str | None = None, compute_dtype: str = "auto"
+) -> DemoReport:
     """Download, split, extract, distil six layers to three, and compare.
 
     Args:
         out: folder for the student; one that an earlier demo made is replaced.
+        num_sentences: use the first so many sentences only; None uses all.
         device: as for `choose_runtime`.
         compute_dtype: as for `choose_runtime`.
 
@@ -61,14 +66,20 @@ def run_demo(out: Path, *, device: str | None = None, compute_dtype: str = "auto
     student = out / "student"
     _clear(student)
     teacher_folder, articles = catalogue.fetch(TEACHER), catalogue.fetch(ARTICLES)
+    corpus = prepare_corpus([str(articles)], CORPUS)
+    text = out / "sentences.txt"
+    with atomic_path(text) as temporary:
+        sentences = islice(corpus, num_sentences)
+        temporary.write_text("".join(f"{sentence}\n" for sentence in sentences), encoding="utf-8")
+
     sources = DistillSources(
-        teacher=str(teacher_folder), student=str(teacher_folder), corpus=(str(articles),), keep_layers=KEEP_LAYERS
+        teacher=str(teacher_folder), student=str(teacher_folder), corpus=(str(text),), keep_layers=KEEP_LAYERS
     )
     settings = DistillSettings()
-    run(sources, student, settings, corpus_settings=CORPUS, device=device, compute_dtype=compute_dtype)
+    run(sources, student, settings, corpus_settings=CorpusSettings(), device=device, compute_dtype=compute_dtype)
 
     runtime = choose_runtime(device, compute_dtype)
-    corpus = prepare_corpus(sources.corpus, CORPUS)
+    corpus = prepare_corpus(sources.corpus, CorpusSettings())
     held_out = corpus.take(hold_out(len(corpus), settings)[1])
     models = {
         "untrained cut": load_encoder(str(teacher_folder), keep_layers=KEEP_LAYERS),

@@ -1,0 +1,42 @@
+"""The whole path as `make demo` walks it, on a part of the articles."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.real_model]
+
+
+def test_the_demo_ends_with_a_table_and_a_whole_student(
+    distilcse: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, minilm: Path
+) -> None:
+    shown = distilcse("demo", "--sentences", 600, "--out", "demo").stdout
+
+    cells = [[cell.strip() for cell in line.split("|")[1:]] for line in shown.splitlines() if line.startswith("|")]
+    rows = {row[0]: dict(zip(cells[0], row, strict=True)) for row in cells[1:]}
+    assert list(rows) == ["untrained cut", "student", "teacher"]
+    assert [row["layers"] for row in rows.values()] == ["3", "3", "6"]
+    # a model agrees with itself wholly
+    assert (rows["teacher"]["pair Spearman"], rows["teacher"]["mean cosine"]) == ("100.00", "1.0000")
+    assert shown.count("\n  distilcse ") == 3, "the three commands to type next"
+
+    folder = tmp_path / "demo" / "student"
+    settings = json.loads((folder / "distilcse.json").read_text(encoding="utf-8"))
+    assert settings["student"]["keep_layers"] == [0, 2, 4]
+    assert settings["result"]["num_sentences"] + 30 == 600, "a twentieth is held out"
+    assert (folder / "model.safetensors").is_file()
+    assert minilm.is_dir()
+
+
+def test_the_demo_refuses_a_folder_that_is_not_its_own(
+    distilcse: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    mine = tmp_path / "demo" / "student"
+    mine.mkdir(parents=True)
+    (mine / "thesis.txt").write_text("years of work", encoding="utf-8")
+    done = distilcse("demo", "--out", "demo", code=3)
+    assert "was not made by the demo" in done.stderr
+    assert (mine / "thesis.txt").read_text(encoding="utf-8") == "years of work"
