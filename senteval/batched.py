@@ -145,11 +145,13 @@ def _fit_batch(task: _Task, folds: Sequence[Fold]) -> list[list[Fit]]:
         if not kept.all():
             batch.keep(kept)
     task.count(int(stopping.running.sum()))
+    num_steps = stopping.num_evaluations * settings.epoch_size * settings.steps_a_pass(batch.num_rows)
     return [
         [
             Fit(
                 stopping.best_correct[fold, column] / len(dev_rows[fold]),
                 batch.model.parameters([best[fold, column] for best in stopping.best_weights]),
+                int(num_steps[fold, column]),
             )
             for column in range(len(folds[fold].l2))
         ]
@@ -165,6 +167,7 @@ class _EarlyStopping:
         self.best_correct = np.full(shape, -1)
         self.best_weights = [torch.empty_like(weight) for weight in weights]
         self.running = np.ones(shape, dtype=bool)
+        self.num_evaluations = np.zeros(shape, dtype=np.int64)
         self._num_failures = np.zeros(shape, dtype=np.int64)
         self._tenacity = tenacity
 
@@ -180,6 +183,7 @@ class _EarlyStopping:
             How many fits stopped.
         """
         running = self.running[folds]
+        self.num_evaluations[folds] += running
         better = running & (correct > self.best_correct[folds])
         failed = running & ~better
         stopped = failed & (self._num_failures[folds] >= self._tenacity)
@@ -202,7 +206,7 @@ class _Batch:
     """
 
     def __init__(self, task: _Task, rows: np.ndarray, l2: Tensor) -> None:
-        self.task, self._rows = task, torch.from_numpy(rows)
+        self.task, self._rows, self.num_rows = task, torch.from_numpy(rows), rows.shape[1]
         self.model = task.model(*l2.shape)
         self._optimizer = OPTIMIZERS[task.settings.optim](self.model.weights, l2)
         self._targets = self.model.targets(task.y)
@@ -235,7 +239,7 @@ class _Batch:
         if self.task.cancelled.is_set():
             raise InterruptedError
         settings, model = self.task.settings, self.model
-        permutation = torch.from_numpy(order.permutation(self._rows.shape[1]))
+        permutation = torch.from_numpy(order.permutation(self.num_rows))
         for block in self._blocks:
             block.shuffle(permutation, self._targets)
         for step, num_rows in enumerate(len(part) for part in permutation.split(settings.batch_size)):

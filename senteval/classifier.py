@@ -52,6 +52,10 @@ class ClassifierSettings:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
 
+    def steps_a_pass(self, num_rows: int) -> int:
+        """Optimizer steps of one pass over so many rows; the last may be of fewer rows."""
+        return -(-num_rows // self.batch_size)
+
 
 FULL = ClassifierSettings()
 """The `test` mode's settings."""
@@ -79,6 +83,8 @@ class Fit:
     """Between 0 and 1."""
     parameters: tuple[Tensor, ...]
     """Weight (C, D) and bias (C,); with a hidden layer its weight (H, D) and bias (H,) first."""
+    num_steps: int
+    """Optimizer steps before it stopped."""
 
     def predict(self, X: Tensor) -> np.ndarray:
         """(N, D) features to (N,) classes."""
@@ -183,7 +189,7 @@ def _fit_one(X: Tensor, y: Tensor, fold: Fold, l2: float, settings: ClassifierSe
                 break
             else:
                 num_failures += 1
-    return Fit(best_correct / len(dev), tuple(best_state.values()))
+    return Fit(best_correct / len(dev), tuple(best_state.values()), num_passes * settings.steps_a_pass(len(train)))
 
 
 def _train_pass(

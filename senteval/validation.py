@@ -40,6 +40,8 @@ class Score:
     fold_test: tuple[float, ...] = ()
     predictions: np.ndarray | None = None
     """(N,) classes of the test rows; None in the nested protocol."""
+    num_steps: int = 0
+    """Optimizer steps of all classifiers together: what it costs to train them one after another."""
 
 
 def inner_kfold(
@@ -84,6 +86,7 @@ def inner_kfold(
         acc=float(round(np.mean(fold_test), 2)),
         fold_dev=tuple(fold_dev),
         fold_test=tuple(fold_test),
+        num_steps=data.num_steps,
     )
 
 
@@ -121,7 +124,7 @@ def kfold_then_test(
     l2, devacc = _pick(data.fit([Fold(rows, dev, L2_GRID) for rows, dev in folds]))
     [[last]] = data.fit([Fold(train, None, (l2,))])
     acc, predictions = data.test(last, test)
-    return Score(devacc=devacc, acc=acc, predictions=predictions)
+    return Score(devacc=devacc, acc=acc, predictions=predictions, num_steps=data.num_steps)
 
 
 def split(
@@ -156,7 +159,7 @@ def split(
     grid = data.fit([Fold(train_rows, dev_rows, L2_GRID)])
     l2, devacc = _pick(grid)
     acc, predictions = data.test(grid[0][L2_GRID.index(l2)], test_rows)
-    return Score(devacc=devacc, acc=acc, predictions=predictions)
+    return Score(devacc=devacc, acc=acc, predictions=predictions, num_steps=data.num_steps)
 
 
 class _Data:
@@ -179,12 +182,15 @@ class _Data:
             raise ValueError(f"classes must be 0 to {num_classes - 1}, not {self.y.min()} to {self.y.max()}")
         ends = np.cumsum([len(y) for _, y in parts])
         self.parts = np.split(np.arange(ends[-1]), ends[:-1])
+        self.num_steps = 0
         self._train = fit_sequentially if sequential else fit_batched
         self._how = (settings, num_classes, progress)
 
     def fit(self, folds: Sequence[Fold]) -> list[list[Fit]]:
         """For each fold one fit per l2 strength."""
-        return self._train(self.X, torch.from_numpy(self.y), folds, *self._how)
+        fits = self._train(self.X, torch.from_numpy(self.y), folds, *self._how)
+        self.num_steps += sum(fit.num_steps for fold in fits for fit in fold)
+        return fits
 
     def test(self, fit: Fit, rows: np.ndarray) -> tuple[float, np.ndarray]:
         """Accuracy on these rows in percent, rounded, and the classes predicted."""

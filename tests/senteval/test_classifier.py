@@ -48,6 +48,7 @@ def test_a_fit_stops_at_the_first_failure_beyond_its_tenacity(train: Train, pass
     assert fit.dev_accuracy == 1.0
     # best at the first evaluation; 5 failures are forgiven and the 6th stops: 7 evaluations of 4 passes
     assert passes == [20] * 28
+    assert fit.num_steps == 28  # 20 rows are one batch
 
 
 @both
@@ -128,7 +129,7 @@ def test_progress_counts_every_fit_once(train: Train) -> None:
 
 
 def test_logistic_regression_predicts_the_class_of_the_larger_score_by_hand() -> None:
-    fit = Fit(1.0, (torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0.0, 0.5])))
+    fit = Fit(1.0, (torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0.0, 0.5])), 1)
     # scores (1, 0.5), (0, 1.5), and (2, 2.5)
     assert fit.predict(torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]])).tolist() == [0, 1, 1]
 
@@ -137,7 +138,7 @@ def test_a_hidden_layer_predicts_through_its_sigmoid_by_hand() -> None:
     hidden = (torch.tensor([[100.0]]), torch.tensor([0.0]))
     # the unit is 0, 0.5 or 1; the second score is 1.2 times the unit, against 0.7
     output = (torch.tensor([[0.0], [1.2]]), torch.tensor([0.7, 0.0]))
-    assert Fit(1.0, (*hidden, *output)).predict(torch.tensor([[-1.0], [0.0], [1.0]])).tolist() == [0, 0, 1]
+    assert Fit(1.0, (*hidden, *output), 1).predict(torch.tensor([[-1.0], [0.0], [1.0]])).tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize(
