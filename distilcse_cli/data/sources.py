@@ -76,4 +76,4 @@ def find_source(name: str) -> Source:
         from distilcse_cli.data.hub import find_hub_source
 
         return find_hub_source(name)
-    raise DataError(f"no file {name}", hint="name a file, or a hub data set as OWNER/NAME")
+    raise DataError(f"no file {name!r}", hint="name a file, or a hub data set as OWNER/NAME")

@@ -1,0 +1,99 @@
+"""A cached folder is whole or absent, whatever dies on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distilcse_cli.data.cache import build_once, read_manifest, write_manifest
+from distilcse_cli.errors import DataError
+
+
+def build(folder: Path) -> None:
+    (folder / "data").write_text("four")
+    write_manifest(folder, 1, {"answer": 42})
+
+
+def test_a_folder_is_built_once_and_its_manifest_tells_sizes(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "key"
+    assert build_once(folder, 1, build) is False
+    assert build_once(folder, 1, build) is True
+    assert read_manifest(folder, 1) == {"format_version": 1, "answer": 42, "files": {"data": 4}}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "data").write_text("three"), "has 5 bytes, but its manifest says 4"),
+        (lambda folder: (folder / "data").unlink(), "No such file"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "not valid JSON"),
+        (lambda folder: (folder / "manifest.json").write_text("[]"), "should hold a JSON object"),
+        (lambda folder: (folder / "manifest.json").write_text("{}"), "not a manifest of format version 1"),
+        (lambda folder: (folder / "manifest.json").write_text('{"format_version": 1}'), "not a manifest"),
+        (lambda folder: (folder / "manifest.json").unlink(), "No such file"),
+    ],
+)
+def test_damage_is_found_and_mended(tmp_path: Path, damage: object, message: str) -> None:
+    folder = tmp_path / "key"
+    build_once(folder, 1, build)
+    damage(folder)  # type: ignore[operator]
+    with pytest.raises(DataError, match=message):
+        read_manifest(folder, 1)
+    assert build_once(folder, 1, build) is False
+    assert read_manifest(folder, 1)["answer"] == 42
+
+
+def test_a_build_that_fails_leaves_nothing_and_blocks_nothing(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        build(folder)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_once(tmp_path / "key", 1, fail)
+    assert not (tmp_path / "key").exists()
+    assert not list(tmp_path.glob("*tmp*"))
+    assert build_once(tmp_path / "key", 1, build) is False
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from distilcse_cli.data.cache import build_once
+def build(folder):
+    (folder / "data").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+build_once(Path(sys.argv[1]), 1, build)
+"""
+
+
+def test_a_killed_build_holds_no_lock_and_its_rest_is_swept(tmp_path: Path) -> None:
+    folder = tmp_path / "key"
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", KILLED, str(folder)], capture_output=True)
+        assert done.returncode == -signal.SIGKILL
+        assert not folder.exists()
+        assert len(list(tmp_path.glob(".key.tmp-*"))) == 1
+    assert build_once(folder, 1, build) is False
+    assert not list(tmp_path.glob(".key.tmp-*"))
+
+
+def test_a_cache_that_cannot_be_written_says_where_to(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot write") as caught:
+        build_once(tmp_path / "file" / "key", 1, build)
+    assert "DISTILCSE_HOME" in str(caught.value.hint)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_cache_is_used_where_it_is_whole(tmp_path: Path) -> None:
+    build_once(tmp_path / "key", 1, build)
+    tmp_path.chmod(0o500)
+    try:
+        assert build_once(tmp_path / "key", 1, build) is True
+        with pytest.raises(DataError, match="Permission denied"):
+            build_once(tmp_path / "other", 1, build)
+    finally:
+        tmp_path.chmod(0o700)
