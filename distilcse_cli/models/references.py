@@ -153,6 +153,6 @@ def _hub_error(ref: str, revision: str | None, error: Exception) -> DistilCSEErr
         return NetworkError(f"the hub answers {status} when asked for {ref}", hint="try again in a few minutes")
     reason = str(causes[-1]).strip().partition("\n")[0] or type(causes[-1]).__name__
     return NetworkError(
-        f"cannot get {ref} from {constants.ENDPOINT}: {reason}",
+        f"there is no folder {ref}, and it cannot be had from {constants.ENDPOINT}: {reason}",
         hint="check the connection and proxy settings, or name a local folder",
     )

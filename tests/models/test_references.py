@@ -156,5 +156,5 @@ def test_every_refusal_of_the_hub_is_one_line_with_a_remedy(tiny: Callable[..., 
     assert gated[2] == f"accept its terms at {endpoint}/a/gated, then set HF_TOKEN"
     assert broken[1] == "the hub answers 500 when asked for a/broken"
     assert revision[1] == "the hub's a/known has no revision v9"
-    assert f"cannot get a/other from {endpoint}" in gone[1]
+    assert f"there is no folder a/other, and it cannot be had from {endpoint}: " in gone[1]
     assert "HF_HUB_OFFLINE forbids" in offline[1]
