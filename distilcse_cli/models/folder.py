@@ -10,8 +10,7 @@ README.md distilcse.json                  the model card; the settings it was ma
 """
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +42,9 @@ def save_student(encoder: SentenceEncoder, folder: Path, *, card: str, settings:
         DataError: the folder has something in it, or cannot be written.
     """
     with atomic_folder(folder) as place:
-        with _foreign_writers(folder):
-            _save_backbone(encoder, place)
-            _save_tokenizer(encoder, place)
-            names = _save_modules(encoder, place)
+        _save_backbone(encoder, place)
+        _save_tokenizer(encoder, place)
+        names = _save_modules(encoder, place)
         write_json(place / "config_sentence_transformers.json", _sentence_transformers_config())
         write_json(place / "sentence_bert_config.json", _transformer_config(encoder))
         write_json(place / "distilcse.json", settings)
@@ -55,19 +53,13 @@ def save_student(encoder: SentenceEncoder, folder: Path, *, card: str, settings:
 
 
 def _save_backbone(encoder: SentenceEncoder, place: Path) -> None:
-    from safetensors.torch import save_file
-
     backbone = encoder.backbone
     tensors = dict(backbone.state_dict())
     if encoder.pooling == "cls" and hasattr(backbone, "pooler"):
         # plain transformers looks for the dense layer here, and not in 2_Dense
         pooler = encoder.dense[0].linear
         tensors |= {"pooler.dense.weight": pooler.weight.detach(), "pooler.dense.bias": pooler.bias.detach()}
-    save_file(
-        {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
-        place / "model.safetensors",
-        metadata={"format": "pt"},
-    )
+    _save_tensors(tensors, place)
     config = copy.deepcopy(backbone.config)
     config.architectures = [type(backbone).__name__]
     config.dtype = str(backbone.dtype).removeprefix("torch.")
@@ -82,7 +74,11 @@ def _save_tokenizer(encoder: SentenceEncoder, place: Path) -> None:
     # whoever used the tokenizer last has left its truncation and padding on, which would be saved
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
-    tokenizer.save_pretrained(place)
+    try:
+        tokenizer.save_pretrained(place)
+    except Exception as error:  # the Rust side raises nothing more telling when the disk is full
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"cannot write the tokenizer: {reason}", hint="make room, or choose another folder") from error
 
 
 def _save_modules(encoder: SentenceEncoder, place: Path) -> list[str]:
@@ -117,11 +113,9 @@ def _save_modules(encoder: SentenceEncoder, place: Path) -> list[str]:
 
 
 def _save_layer_weights(encoder: SentenceEncoder, place: Path) -> None:
-    from safetensors.torch import save_file
-
     num_layers = encoder.num_layers
     weights = torch.tensor(layer_weights(encoder.pooling, num_layers))
-    save_file({"layer_weights": weights}, place / "model.safetensors")
+    _save_tensors({"layer_weights": weights}, place)
     write_json(
         place / "config.json",
         {
@@ -133,11 +127,8 @@ def _save_layer_weights(encoder: SentenceEncoder, place: Path) -> None:
 
 
 def _save_dense(dense: Dense, place: Path) -> None:
-    from safetensors.torch import save_file
-
     linear, activation = dense.linear, dense.activation
-    tensors = {f"linear.{name}": tensor.cpu().contiguous() for name, tensor in linear.state_dict().items()}
-    save_file(tensors, place / "model.safetensors")
+    _save_tensors({f"linear.{name}": tensor for name, tensor in linear.state_dict().items()}, place)
     write_json(
         place / "config.json",
         {
@@ -149,9 +140,15 @@ def _save_dense(dense: Dense, place: Path) -> None:
     )
 
 
-def _modules_json(names: list[str]) -> str:
-    import json
+def _save_tensors(tensors: dict[str, torch.Tensor], place: Path) -> None:
+    from safetensors.torch import save
 
+    # written from here and not by safetensors, which makes files that only their owner may read
+    content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata={"format": "pt"})
+    (place / "model.safetensors").write_bytes(content)
+
+
+def _modules_json(names: list[str]) -> str:
     types = ["Transformer", *names]
     paths = ["", *(f"{index}_{name}" for index, name in enumerate(names, start=1))]
     modules = [
@@ -178,16 +175,3 @@ def _sentence_transformers_config() -> dict[str, Any]:
         "default_prompt_name": None,
         "similarity_fn_name": "cosine",
     }
-
-
-@contextmanager
-def _foreign_writers(folder: Path) -> Iterator[None]:
-    """Say as our own error what the Rust writers of weights and tokenizers raise on a full disk."""
-    try:
-        yield
-    except (OSError, DataError):
-        raise
-    except Exception as error:
-        if type(error).__name__ != "SafetensorError" and type(error) is not Exception:
-            raise
-        raise DataError(f"cannot write {folder}: {str(error).splitlines()[0]}") from error

@@ -1,12 +1,15 @@
 """The student folder: sentence-transformers, plain transformers and we load the same student from it."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
@@ -166,3 +169,37 @@ def test_settings_that_are_no_json_leave_no_half_folder(tiny: Callable[..., Path
     with pytest.raises(ValueError, match="JSON compliant"):
         save_student(load_encoder(str(tiny("bert"))), tmp_path / "student", card="", settings={"lr": float("nan")})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_may_read_the_folder_may_read_its_weights(student: Path) -> None:
+    modes = {file.stat().st_mode & 0o777 for file in student.rglob("*") if file.is_file()}
+    assert len(modes) == 1
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from distilcse_cli.errors import DataError
+from distilcse_cli.models.encoder import load_encoder
+from distilcse_cli.models.folder import save_student
+
+encoder = load_encoder(sys.argv[1])
+encoder.tokenizer.add_tokens([f"word{number}" for number in range(1000)])  # about 200 kB, the weights are 50
+for most_bytes in map(int, sys.argv[3:]):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+    try:
+        save_student(encoder, Path(sys.argv[2]), card="", settings={})
+    except DataError as error:
+        print(error.message)
+"""
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FULL_DISK, tiny("bert"), tmp_path / "student", "1000", "100000", "1000000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    weights, tokenizer = done.stdout.splitlines()  # and the third limit lets it pass
+    assert weights == f"cannot write {tmp_path / 'student'}: File too large"
+    assert tokenizer.startswith("cannot write the tokenizer: File too large")
+    assert [file.name for file in tmp_path.iterdir()] == ["student"]
+    assert load_file(tmp_path / "student" / "model.safetensors")
