@@ -14,21 +14,30 @@ from typing import Any, Self
 from distilcse_cli.errors import DistilCSEError
 
 SECONDS_BETWEEN_LINES = 10.0
+_muted = False
+
+
+def mute() -> None:
+    """Print nothing but errors from now on, as one of several processes that do the same work."""
+    global _muted
+    _muted = True
 
 
 def result(text: str) -> None:
     """Print a result on stdout."""
-    print(text, flush=True)
+    if not _muted:
+        print(text, flush=True)
 
 
 def result_json(value: Any) -> None:
     """Print a result on stdout as JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+    result(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def log(message: str) -> None:
     """Say what happens, on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    if not _muted:
+        print(message, file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
@@ -39,7 +48,7 @@ def warn(message: str) -> None:
 def error(exception: DistilCSEError) -> None:
     """Print an error and, behind it, its hint, as one line on stderr."""
     hint = f" ({exception.hint})" if exception.hint else ""
-    log(f"error: {exception.message}{hint}")
+    print(f"error: {exception.message}{hint}", file=sys.stderr, flush=True)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, align: str = "c") -> str:
@@ -70,7 +79,7 @@ class Progress:
         self.facts = ""
         self._started = self._last_line = time.monotonic()
         self._bar: Any = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not _muted:
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, desc=description, unit=f" {unit}", initial=initial, dynamic_ncols=True)

@@ -22,8 +22,9 @@ from distilcse_cli.teacher.agreement import Agreement, agreement
 from distilcse_cli.teacher.extract import extract
 from distilcse_cli.teacher.store import EmbeddingStore, open_store
 from distilcse_cli.training.card import model_card
-from distilcse_cli.training.loop import NonFiniteLoss, StepRecord, train
+from distilcse_cli.training.loop import Inputs, NonFiniteLoss, StepRecord, train
 from distilcse_cli.training.model import DistillModel
+from distilcse_cli.training.teacher_rows import StoredTeacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +170,9 @@ def _train_aloud(
             )
 
         try:
-            train(model, tokens, store.embeddings, rows, settings, runtime, on_step)
+            teacher = StoredTeacher(store.embeddings, runtime)
+            inputs = Inputs(tokens=tokens, teacher=teacher, rows=rows, settings=settings, runtime=runtime)
+            train(model, inputs, on_step)
         except NonFiniteLoss as error:
             rescued = out.with_name(out.name + ".last-good")
             shutil.rmtree(rescued, ignore_errors=True)

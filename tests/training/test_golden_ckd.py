@@ -15,8 +15,9 @@ from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.inference import embed_rows
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.bank import MemoryBank
-from distilcse_cli.training.loop import StepRecord, train
+from distilcse_cli.training.loop import Inputs, StepRecord, train
 from distilcse_cli.training.model import DistillModel
+from distilcse_cli.training.teacher_rows import StoredTeacher
 
 pytestmark = pytest.mark.golden
 
@@ -52,9 +53,15 @@ def _train(golden_dir: Path, golden: dict[str, Any]) -> tuple[DistillModel, Memo
         {"weight": torch.tensor(golden["projection_weight"]), "bias": torch.tensor(golden["projection_bias"])}
     )
     records: list[StepRecord] = []
-    all_rows = np.arange(len(rows))
-    bank = train(model, tokenize(sentences, student.tokenizer, 64), wanted, all_rows, settings, FP32, records.append)
-    return model, bank, records
+    inputs = Inputs(
+        tokens=tokenize(sentences, student.tokenizer, 64),
+        teacher=StoredTeacher(wanted, FP32),
+        rows=np.arange(len(rows)),
+        settings=settings,
+        runtime=FP32,
+    )
+    state = train(model, inputs, records.append)
+    return model, state.bank, records
 
 
 @pytest.mark.parametrize("name", RUNS)

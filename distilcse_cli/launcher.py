@@ -1,0 +1,80 @@
+"""`--nproc N`: run this command line again in N local processes, under torch's elastic agent.
+
+The agent gives each its place (the same environment as torchrun), passes signals on, and ends
+all of them when one dies.
+"""
+
+import logging
+import os
+import sys
+
+from distilcse_cli import console
+from distilcse_cli.errors import DistilCSEError, UsageError
+from distilcse_cli.ranks import LAUNCHER, in_a_group
+from distilcse_cli.runtime import num_usable_cores
+
+_SECONDS_TO_SAVE = 300
+"""How long workers may take to write a checkpoint when the run is interrupted."""
+
+
+class WorkersFailed(DistilCSEError):
+    """A worker ended with an error; it has told of it itself."""
+
+    def __init__(self, message: str, exit_code: int, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+
+
+def launch(num_processes: int, arguments: list[str]) -> bool:
+    """Run the command line in so many processes, unless this is one of them or one is enough.
+
+    Args:
+        num_processes: workers on this machine.
+        arguments: of the command line, the command's name first.
+
+    Returns:
+        False if the caller is to do the work itself, True when the workers have done it.
+
+    Raises:
+        UsageError: fewer than one process.
+        WorkersFailed: a worker failed, or the run was interrupted.
+    """
+    if num_processes < 1:
+        raise UsageError(f"--nproc is {num_processes}, but must be at least 1")
+    if num_processes == 1 or in_a_group():
+        return False
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ[LAUNCHER] = str(os.getpid())
+    # one thread too many a core costs ten times what one too few does
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_usable_cores() // num_processes)))
+    # the agent reports each death at length; the worker's own words are enough
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num_processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        max_restarts=0,
+        shutdown_timeout=_SECONDS_TO_SAVE,
+    )
+    console.log(f"starting {num_processes} processes of {os.environ['OMP_NUM_THREADS']} threads")
+    try:
+        elastic_launch(config, sys.executable)("-m", "distilcse_cli", *arguments)
+    except ChildFailedError as error:
+        raise _first_failure(error) from error
+    except SignalException as error:
+        raise WorkersFailed(f"stopped by {error.sigval.name}", 128 + error.sigval.value) from error
+    return True
+
+
+def _first_failure(error: "object") -> WorkersFailed:
+    rank, failure = error.get_first_failure()  # type: ignore[attr-defined]
+    if failure.exitcode < 0:
+        name = failure.signal_name()
+        return WorkersFailed(f"worker {rank} was killed by {name}", 128 - failure.exitcode)
+    return WorkersFailed(f"worker {rank} stopped with exit code {failure.exitcode}", failure.exitcode)

@@ -1,0 +1,204 @@
+"""The processes of one run: who this one is, and what they say to each other.
+
+A process started by torchrun or by `--nproc` finds its place in the environment; any other is
+alone, and every operation here does nothing then. Rank 0 decides, prints and writes.
+
+A wait may be long (rank 0 extracting a corpus), so waits have no useful time limit. What ends
+them when a process dies is the launcher, which then ends all others.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from distilcse_cli import console
+from distilcse_cli.errors import DistilCSEError
+from distilcse_cli.runtime import Runtime
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+LAUNCHER = "DISTILCSE_LAUNCHER"
+"""Environment variable that our own launcher sets to its process number."""
+_LONGEST_WAIT = timedelta(days=7)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """This process among those of the run. Start with `joined`, or `ALONE` for one process."""
+
+    rank: int = 0
+    """Number of this process, from 0, over all machines."""
+    world_size: int = 1
+    """Processes of the run."""
+    local_rank: int = 0
+    """Number of this process on its machine; also the number of its GPU."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that decides, prints and writes."""
+        return self.rank == 0
+
+    def share(self, rows: Sequence[T] | Any) -> Any:
+        """This rank's part of `rows`: every `world_size`-th, so that sorted lengths are dealt out evenly."""
+        return rows[self.rank :: self.world_size]
+
+    def sum_(self, tensor: "torch.Tensor") -> None:
+        """Replace a tensor by the sum of all ranks' tensors."""
+        if self.world_size > 1:
+            import torch.distributed as dist
+
+            dist.all_reduce(tensor)
+
+    def copy_(self, tensors: "Sequence[torch.Tensor]") -> None:
+        """Replace tensors by rank 0's."""
+        if self.world_size > 1:
+            import torch.distributed as dist
+
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    def decided(self, value: T) -> T:
+        """What rank 0 says; the other ranks' values are dropped."""
+        if self.world_size == 1:
+            return value
+        import torch
+        import torch.distributed as dist
+
+        box = [value if self.is_main else None]
+        dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+        return box[0]  # type: ignore[return-value]
+
+    def gathered(self, value: T) -> list[T]:
+        """On rank 0 the values of all ranks in their order, elsewhere an empty list."""
+        if self.world_size == 1:
+            return [value]
+        import torch.distributed as dist
+
+        everyone: list[Any] = [None] * self.world_size
+        dist.gather_object(value, everyone if self.is_main else None, dst=0)
+        return everyone if self.is_main else []
+
+    def on_main(self, task: Callable[[], T]) -> T:
+        """Run `task` on rank 0 alone; all ranks get what it returns.
+
+        Raises:
+            DistilCSEError: what `task` raised, on rank 0; the others exit with its code.
+        """
+        if self.world_size == 1:
+            return task()
+        if not self.is_main:
+            failure, result = self.decided(None)  # type: ignore[misc]
+            if failure is not None:
+                sys.exit(failure)
+            return result
+        try:
+            result = task()
+        except BaseException as error:
+            self.decided((error.exit_code if isinstance(error, DistilCSEError) else 1, None))
+            raise
+        self.decided((None, result))
+        return result
+
+    @contextmanager
+    def told_once(self, *kinds: type[DistilCSEError]) -> Iterator[None]:
+        """For errors of these kinds, which all ranks raise at the same point: only rank 0 tells of them."""
+        try:
+            yield
+        except kinds as error:
+            if self.is_main:
+                raise
+            sys.exit(error.exit_code)
+
+
+ALONE = Ranks()
+
+
+def sum_gradients(ranks: Ranks, parameters: "Sequence[torch.nn.Parameter]", sums: "torch.Tensor") -> "torch.Tensor":
+    """Sum gradients, and a few numbers beside them, over all processes.
+
+    A sum, where DistributedDataParallel takes the mean: each process's loss is already its share
+    of the whole batch's, so shares may differ in size, or be empty. One message a step; it does
+    not overlap with the backward pass.
+
+    Args:
+        ranks: the processes.
+        parameters: their `.grad` is replaced. A process that had nothing to do may have None there.
+        sums: (n,) numbers to add up too.
+
+    Returns:
+        (n,) the sums over all processes.
+    """
+    if ranks.world_size == 1:
+        return sums
+    import torch
+
+    sizes = [parameter.numel() for parameter in parameters]
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([*(grad.reshape(-1) for grad in grads), sums])
+    ranks.sum_(flat)
+    *pieces, total = flat.split([*sizes, len(sums)])
+    for parameter, piece in zip(parameters, pieces, strict=True):
+        parameter.grad = piece.view_as(parameter)
+    return total
+
+
+def in_a_group() -> bool:
+    """Whether torchrun, or a launcher like it, started this process."""
+    return {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+
+
+def own_device(device: str | None) -> str | None:
+    """The device of this process: of several on a machine with GPUs, each takes one."""
+    if not in_a_group() or device not in (None, "cuda"):
+        return device
+    import torch
+
+    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" or torch.cuda.is_available() else None
+
+
+@contextmanager
+def joined(runtime: Runtime) -> Iterator[Ranks]:
+    """Join the other processes, if there are any, for the length of the context.
+
+    GPUs talk through NCCL, everything on the CPU through gloo. Ranks other than 0 print nothing
+    but errors.
+    """
+    if not in_a_group():
+        yield ALONE
+        return
+    import torch
+    import torch.distributed as dist
+
+    _end_with_launcher()
+    on_gpu = runtime.device.startswith("cuda")
+    if on_gpu:
+        torch.cuda.set_device(runtime.torch_device())
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_LONGEST_WAIT)
+    ranks = Ranks(rank=dist.get_rank(), world_size=dist.get_world_size(), local_rank=int(os.environ["LOCAL_RANK"]))
+    if not ranks.is_main:
+        console.mute()
+    try:
+        yield ranks
+    finally:
+        dist.destroy_process_group()
+
+
+def _end_with_launcher() -> None:
+    """Let the kernel end this process when our launcher is killed; torchrun's workers look after themselves."""
+    launcher = os.environ.get(LAUNCHER)
+    if launcher is None or not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != int(launcher):  # it was killed before we asked
+        os._exit(1)
