@@ -1,6 +1,5 @@
 """A hub data set as a source of texts, streamed through `datasets`."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,6 +59,7 @@ def find_hub_source(name: str) -> HubSource:
 def _hub_errors(name: str) -> Iterator[None]:
     """Turn what `datasets` and the hub client raise into one line."""
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
+    from huggingface_hub import constants
     from huggingface_hub.errors import HTTPError
 
     try:
@@ -67,10 +67,8 @@ def _hub_errors(name: str) -> Iterator[None]:
     except DatasetNotFoundError as error:
         raise DataError(f"no file {name}, and no such data set on the hub: {_line(error)}") from error
     except (ConnectionError, TimeoutError, HTTPError) as error:
-        if os.environ.get("HF_HUB_OFFLINE"):
-            hint = "HF_HUB_OFFLINE is set"
-        else:
-            hint = "check the network, HF_ENDPOINT and proxy settings"
+        is_offline = constants.HF_HUB_OFFLINE
+        hint = "HF_HUB_OFFLINE is set" if is_offline else "check the network, HF_ENDPOINT and proxy settings"
         raise NetworkError(f"no file {name}, and the hub does not answer for it: {_line(error)}", hint=hint) from error
     except (DatasetsError, OSError, ValueError) as error:
         raise DataError(f"cannot read the hub data set {name}: {_line(error)}") from error

@@ -69,7 +69,7 @@ def find_source(name: str) -> Source:
     if path.is_file():
         return FileSource(path)
     if path.is_dir():
-        raise DataError(f"{name} is a folder", hint=f"name the files in it, as in {name.rstrip('/')}/*.txt")
+        raise DataError(f"{name} is a folder", hint="name each file in it with a --corpus of its own")
     if exists:
         raise DataError(f"{name} is no regular file", hint="write the text to a file first")
     if _HUB_ID.fullmatch(name) and not name.lower().endswith(_FILE_SUFFIXES):
