@@ -1,6 +1,7 @@
 """The sentence encoder: a transformers backbone, a pooling, and the dense layers behind it."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -130,7 +131,7 @@ class SentenceEncoder(nn.Module):
 
         Computed when first asked for and again after any weight was changed in place.
         """
-        tensors = {**self.state_dict(keep_vars=True)}
+        tensors = dict(self.state_dict(keep_vars=True))
         state = (self.pooling, *((id(tensor), tensor._version, tensor.dtype) for tensor in tensors.values()))
         if self._fingerprint is None or self._fingerprint[0] != state:
             self._fingerprint = state, _fingerprint(self, tensors)
@@ -141,7 +142,8 @@ def _fingerprint(encoder: SentenceEncoder, tensors: dict[str, Tensor]) -> str:
     config = encoder.backbone.config
     fields = {key: value for key, value in config.to_diff_dict().items() if key not in _RUN_ONLY_CONFIG}
     activations = [layer.activation_name for layer in encoder.dense or ()]
-    digest = hashlib.sha256(repr((config.model_type, sorted(fields.items()), encoder.pooling, activations)).encode())
+    essentials = [config.model_type, fields, encoder.pooling, activations]
+    digest = hashlib.sha256(json.dumps(essentials, sort_keys=True, default=str).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

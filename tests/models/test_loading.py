@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from distilcse_cli.errors import ModelError, UsageError
 from distilcse_cli.models.encoder import load_encoder
@@ -69,6 +69,18 @@ def test_cls_without_a_pooler_lists_the_poolings_that_work(tiny: Callable[..., P
         assert caught.value.hint == (
             "choose --pooler cls_before_pooler or avg or avg_top2 or avg_first_last or avg_layer1_last"
         )
+
+
+def test_a_masked_language_model_in_half_precision_is_its_encoder_in_fp32(folder: Path, tmp_path: Path) -> None:
+    AutoModelForMaskedLM.from_pretrained(folder).half().save_pretrained(tmp_path / "half")
+    for file in folder.glob("tokenizer*"):
+        shutil.copy(file, tmp_path / "half")
+    encoder = load_encoder(str(tmp_path / "half"), pooler="avg")
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+    expected = embed(load_encoder(str(folder), pooler="avg"), SENTENCES)
+    torch.testing.assert_close(embed(encoder, SENTENCES), expected, atol=0.01, rtol=0)
+    with pytest.raises(ModelError, match="no weights for the dense layer"):
+        load_encoder(str(tmp_path / "half"))  # such a model has no pooler
 
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet"])
