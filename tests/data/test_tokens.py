@@ -1,5 +1,6 @@
 """Token rows equal what the tokenizer itself gives; the store keeps them, checked and memory-mapped."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -212,6 +213,22 @@ def test_a_hundred_thousand_characters_are_one_truncated_row(tokenizer: PreTrain
     rows = tokenize(["cat " * 25_000, "x" * 100_000], tokenizer, 16)
     assert rows.lengths.tolist() == [16, 3]  # a word beyond the tokenizer's length is one [UNK]
     assert rows.num_truncated == 1
+
+
+@pytest.mark.real_model
+def test_rows_of_real_news_are_what_the_real_tokenizer_call_gives(minilm: Path, data_dir: Path, tmp_path: Path) -> None:
+    with gzip.open(data_dir / "news" / "news.en.txt.gz", "rb") as file:
+        (tmp_path / "news.txt").write_bytes(b"".join(next(file) for _ in range(2000)))
+    corpus = prepare_corpus([str(tmp_path / "news.txt")], CorpusSettings())
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    store = tokenize_corpus(corpus, tokenizer, 32)
+    whole = tokenizer(list(corpus))["input_ids"]
+    # cutting keeps the last token, [SEP]
+    assert [store.row(i).tolist() for i in range(2000)] == [
+        row if len(row) <= 32 else [*row[:31], row[-1]] for row in whole
+    ]
+    assert store.num_truncated == sum(len(row) > 32 for row in whole)
+    assert store.ids.dtype == np.uint16
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int64"])
