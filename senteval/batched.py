@@ -209,7 +209,6 @@ class _Batch:
         self.task, self._rows, self.num_rows = task, torch.from_numpy(rows), rows.shape[1]
         self.model = task.model(*l2.shape)
         self._optimizer = OPTIMIZERS[task.settings.optim](self.model.weights, l2)
-        self._targets = self.model.targets(task.y)
         self._divide()
 
     def _divide(self) -> None:
@@ -218,7 +217,7 @@ class _Batch:
         size = -(-len(self._rows) // -(-len(self._rows) // most))  # as even as can be
         gathered = torch.empty(size * batch_size, width)
         self._blocks = [
-            _Block(self.model, slice(start, start + size), self._rows[start : start + size], gathered, batch_size)
+            _Block(self.task, self.model, slice(start, start + size), self._rows[start : start + size], gathered)
             for start in range(0, len(self._rows), size)
         ]
 
@@ -241,11 +240,12 @@ class _Batch:
         settings, model = self.task.settings, self.model
         permutation = torch.from_numpy(order.permutation(self.num_rows))
         for block in self._blocks:
-            block.shuffle(permutation, self._targets)
-        for step, num_rows in enumerate(len(part) for part in permutation.split(settings.batch_size)):
+            block.shuffle(permutation)
+        for step in range(settings.steps_a_pass(self.num_rows)):
+            num_rows = min(settings.batch_size, self.num_rows - step * settings.batch_size)
             kept_units = self._draw_dropout(num_rows, generator)
             for block in self._blocks:
-                block.backward(step, num_rows, self.task.X, kept_units)
+                block.backward(step, kept_units)
             self._optimizer.step(model.weights, model.gradients)
             model.refresh()
 
@@ -259,8 +259,8 @@ class _Batch:
 
     def num_correct(self, place: int, rows: np.ndarray) -> np.ndarray:
         """(R,) counts of these rows that the fits of one fold classify as they should."""
-        rows_here = torch.from_numpy(rows)
-        return (self.model.predict(place, self.task.X[rows_here]) == self.task.y[rows_here]).sum(dim=1).numpy()
+        X, y = (part.index_select(0, torch.from_numpy(rows)) for part in (self.task.X, self.task.y))
+        return (self.model.predict(place, X) == y).sum(dim=1).numpy()
 
 
 class _Block:
@@ -270,20 +270,26 @@ class _Block:
     features are near rows, which makes the gather a little faster.
     """
 
-    def __init__(self, model: Linear | MLP, part: slice, rows: Tensor, gathered: Tensor, batch_size: int) -> None:
-        self._model, self._views, self._rows = model, model.views(part), rows.T.contiguous()
-        self._num_folds, self._batch_size = len(rows), batch_size
-        sizes = {min(batch_size, rows.shape[1]), rows.shape[1] % batch_size} - {0}
-        self._gathered = {size: gathered[: size * len(rows)] for size in sizes}
-        self._X = {size: flat.view(size, len(rows), -1).transpose(0, 1) for size, flat in self._gathered.items()}
+    def __init__(self, task: _Task, model: Linear | MLP, part: slice, rows: Tensor, gathered: Tensor) -> None:
+        self._X, self._model, self._views = task.X, model, model.views(part)
+        self._batch_size, self._num_folds = task.settings.batch_size, len(rows)
+        self._rows = rows.T.contiguous()
+        self._targets = model.targets(task.y)[self._rows]  # (n, F, 1 or C)
+        buffers = {}
+        sizes = [len(step) for step in self._rows.split(self._batch_size)]
+        for size in set(sizes):
+            flat = gathered[: size * self._num_folds]
+            buffers[size] = flat, flat.unflatten(0, (size, self._num_folds)).transpose(0, 1)
+        self._buffers = [buffers[size] for size in sizes]
 
-    def shuffle(self, permutation: Tensor, targets: Tensor) -> None:
+    def shuffle(self, permutation: Tensor) -> None:
         """Put the rows in the order of the next pass."""
-        rows = self._rows[permutation]
-        self._steps = rows.flatten().split(self._batch_size * self._num_folds)
-        self._targets = targets[rows].permute(1, 2, 0).split(self._batch_size, dim=2)
+        rows, targets = (part.index_select(0, permutation) for part in (self._rows, self._targets))
+        self._step_rows = rows.flatten().split(self._batch_size * self._num_folds)
+        self._step_targets = targets.permute(1, 2, 0).split(self._batch_size, dim=2)
 
-    def backward(self, step: int, num_rows: int, X: Tensor, kept_units: Tensor | None) -> None:
+    def backward(self, step: int, kept_units: Tensor | None) -> None:
         """Write these folds' gradients of one step."""
-        torch.index_select(X, 0, self._steps[step], out=self._gathered[num_rows])
-        self._model.backward(self._views, self._X[num_rows], self._targets[step], kept_units)
+        flat, by_fold = self._buffers[step]
+        torch.index_select(self._X, 0, self._step_rows[step], out=flat)
+        self._model.backward(self._views, by_fold, self._step_targets[step], kept_units)
