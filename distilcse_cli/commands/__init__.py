@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from distilcse_cli import __version__
-from distilcse_cli.commands import demo, distill, download, encode, env, extract
+from distilcse_cli.commands import demo, distill, download, encode, env, eval, extract
 
 app = typer.Typer(
     name="distilcse",
@@ -43,3 +43,4 @@ app.command()(distill.distill)
 app.command()(env.env)
 app.command()(extract.extract)
 app.command()(encode.encode)
+app.command("eval", context_settings=eval.CONTEXT)(eval.evaluate)

@@ -1,0 +1,140 @@
+"""What `distilcse eval` says: tables as in the papers, JSON, and remarks on numbers that are not there."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from distilcse_cli import console
+from distilcse_cli.evaluation.scoring import Evaluation
+from distilcse_cli.evaluation.settings import EvalSettings
+from distilcse_cli.evaluation.tasks import EvalData
+from senteval import STS_TASKS, TRANSFER_TASKS, Results, TransferScore
+from senteval.results import Score
+from senteval.tables import Table, other_table, sts_table, transfer_table
+
+TEACHER = "teacher"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Results of one or more models on the same tasks."""
+
+    evaluations: tuple[Evaluation, ...]
+    teacher: Evaluation | None
+    data: EvalData
+    settings: EvalSettings
+
+    @cached_property
+    def by_label(self) -> dict[str, Evaluation]:
+        """Evaluations by a short name of their model, no two alike; the teacher comes first and is called that."""
+        teacher = {TEACHER: self.teacher} if self.teacher else {}
+        short = [short_name(one.model) for one in self.evaluations]
+        labels = [
+            name if short.count(name) == 1 and name not in teacher else one.model
+            for name, one in zip(short, self.evaluations, strict=True)
+        ]
+        return teacher | dict(zip(labels, self.evaluations, strict=True))
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is one model and nothing to compare it with."""
+        return len(self.by_label) == 1
+
+    def text(self) -> str:
+        """The tables, each only if one of its tasks was asked for, under a header that says how they came about."""
+        return "\n".join([f"------ {self.settings.mode} ------", self._conditions(), *map(_draw, self._tables())])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Scores × 100, unrounded: of one model, or of several under `results`, with `teacher` if there is one."""
+        if self.is_single:
+            return self._scores(self.evaluations[0])
+        results = [self._scores(one) for one in self.evaluations]
+        if self.teacher is None:
+            return {"results": results}
+        for one, entry in zip(self.evaluations, results, strict=True):
+            entry["difference"] = self._difference(one, self.teacher)
+        return {"teacher": self._scores(self.teacher), "results": results}
+
+    def remarks(self) -> list[str]:
+        """Why numbers are missing."""
+        lines = []
+        reasons: dict[str, list[str]] = {}
+        for task, reason in next(iter(self.by_label.values())).results.skipped.items():
+            reasons.setdefault(reason, []).append(task)
+        lines += [f"{', '.join(tasks)}: not run ({reason})" for reason, tasks in reasons.items()]
+        for label, one in self.by_label.items():
+            for task, score in one.results.scores.items():
+                if not isinstance(score, TransferScore) and score.reason:
+                    lines.append(f"{task}: undefined for {label} ({score.reason})")
+        return lines
+
+    def average_names(self) -> dict[str, tuple[str, ...]]:
+        """The averages that are reported: one for each table that was asked for, with its tasks."""
+        averages = {"avg_sts": STS_TASKS, "avg_transfer": TRANSFER_TASKS}
+        return {name: tasks for name, tasks in averages.items() if set(tasks) & set(self.data.names)}
+
+    def _conditions(self) -> str:
+        poolers = {label: one.pooler for label, one in self.by_label.items()}
+        pooler = ", ".join(set(poolers.values()))
+        if len(set(poolers.values())) > 1:
+            pooler = ", ".join(f"{name} ({label})" for label, name in poolers.items())
+        facts = [f"mode {self.settings.mode}", f"pooler {pooler}", f"aggregation {self.settings.aggregation}"]
+        if self.is_single:
+            facts.insert(0, f"model {self.evaluations[0].model}")
+        if self.teacher:
+            facts.insert(0, f"teacher {self.teacher.model}")
+        if self.settings.stsb_text == "raw":
+            facts.append("raw STSBenchmark text")
+        return ", ".join([*facts, f"embeddings {'normalized' if self.settings.normalize else 'not normalized'}"])
+
+    def _tables(self) -> list[Table]:
+        results: Mapping[str, Results] | Results = {label: one.results for label, one in self.by_label.items()}
+        if self.is_single:
+            results = self.evaluations[0].results
+        baseline = TEACHER if self.teacher else None
+        averages = self.average_names()
+        tables = [
+            sts_table(results, baseline=baseline) if "avg_sts" in averages else None,
+            transfer_table(results, baseline=baseline) if "avg_transfer" in averages else None,
+            other_table(results, baseline=baseline),
+        ]
+        return [table for table in tables if table]
+
+    def _scores(self, one: Evaluation) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            "model": one.model,
+            "pooler": one.pooler,
+            "mode": self.settings.mode,
+            "aggregation": self.settings.aggregation,
+        }
+        # what is said only where it is not as in SentEval, so that programs written for that find what they know
+        if self.settings.normalize:
+            entry["normalize"] = True
+        if self.settings.stsb_text != "tokenized":
+            entry["stsb_text"] = self.settings.stsb_text
+        entry["tasks"] = {task: _score_dict(score) for task, score in one.results.scores.items()}
+        return entry | {name: one.results.average(tasks) for name, tasks in self.average_names().items()}
+
+    def _difference(self, one: Evaluation, other: Evaluation) -> dict[str, Any]:
+        pairs = {task: (one.results.headline(task), other.results.headline(task)) for task in one.results.scores}
+        for name, tasks in self.average_names().items():
+            pairs[name] = one.results.average(tasks), other.results.average(tasks)
+        return {name: None if a is None or b is None else a - b for name, (a, b) in pairs.items()}
+
+
+def _score_dict(score: Score) -> dict[str, Any]:
+    """A score's fields, those apart that only some scores have."""
+    return {name: value for name, value in asdict(score).items() if value is not None or name not in ("reason", "f1")}
+
+
+def short_name(ref: str) -> str:
+    """A local folder's own name; any other reference as it is."""
+    path = Path(ref).expanduser()
+    return path.resolve().name if path.is_dir() else ref
+
+
+def _draw(table: Table) -> str:
+    align = "l" + "c" * (len(table.header) - 1) if table.header[0] == "Model" else "c"
+    return console.table(table.header, table.rows, align=align)

@@ -1,0 +1,62 @@
+"""Several models on the same tasks, one after the other, the teacher first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distilcse_cli.evaluation.report import Report
+from distilcse_cli.evaluation.scoring import Evaluation, evaluate_encoder
+from distilcse_cli.evaluation.settings import EvalSettings
+from distilcse_cli.evaluation.tasks import EvalData
+from distilcse_cli.models.encoder import load_encoder
+from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.runtime import Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """A model as named on the command line."""
+
+    ref: str
+    """Local folder, catalogue name or hub id."""
+    pooler: str | None = None
+    """None takes the model's own, else `cls`."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+
+
+def evaluate_models(
+    models: Sequence[ModelChoice], teacher: ModelChoice | None, data: EvalData, settings: EvalSettings, runtime: Runtime
+) -> Report:
+    """Score models on tasks. Only one of them is in memory at a time.
+
+    Raises:
+        ModelError: a model cannot be found, which is seen before the first one is loaded; or loaded,
+            pooled that way; or it gives embeddings that are not finite.
+        NetworkError: a download failed.
+    """
+    models = list(dict.fromkeys(models))
+    folders = {
+        choice: resolve_reference(choice.ref, revision=choice.revision) for choice in (teacher, *models) if choice
+    }
+    evaluations = {
+        choice: _evaluate(choice, _commit(folder), data, settings, runtime) for choice, folder in folders.items()
+    }
+    return Report(
+        evaluations=tuple(evaluations[choice] for choice in models),
+        teacher=evaluations[teacher] if teacher else None,
+        data=data,
+        settings=settings,
+    )
+
+
+def _evaluate(
+    choice: ModelChoice, commit: str | None, data: EvalData, settings: EvalSettings, runtime: Runtime
+) -> Evaluation:
+    encoder = load_encoder(choice.ref, pooler=choice.pooler, revision=choice.revision, max_length=settings.max_length)
+    return evaluate_encoder(encoder, data, settings, runtime, revision=commit)
+
+
+def _commit(folder: Path) -> str | None:
+    """The commit that a folder of the hub's cache holds, None for any other folder."""
+    return folder.name if folder.parent.name == "snapshots" else None

@@ -1,0 +1,163 @@
+"""One model on SentEval's tasks: encoded once, scored task by task, each result kept as soon as it is there."""
+
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, cast
+
+from distilcse_cli import console
+from distilcse_cli.data.tokens import tokenizer_fingerprint
+from distilcse_cli.evaluation import results_cache
+from distilcse_cli.evaluation.boundary import senteval_errors
+from distilcse_cli.evaluation.embedding import embed_all
+from distilcse_cli.evaluation.results_cache import TaskResult
+from distilcse_cli.evaluation.settings import Aggregation, EvalSettings, Mode
+from distilcse_cli.evaluation.tasks import EvalData
+from distilcse_cli.models.encoder import SentenceEncoder
+from distilcse_cli.runtime import Runtime
+from senteval import Protocol, Results, evaluate_loaded, protocol_of
+from senteval.embedding import Embeddings, encode_distinct
+from senteval.loading import TaskData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A model's results, and what they rest on."""
+
+    model: str
+    """The reference as typed."""
+    revision: str | None
+    """Commit of a hub model."""
+    pooler: str
+    facts: dict[str, Any]
+    """Fingerprints of model and tokenizer, pooling, normalization, length limit, number format."""
+    num_parameters: int
+    embedding_dim: int
+    results: Results
+    dates: dict[str, str]
+    """When each task was scored."""
+    num_reused: int
+    """Tasks whose results are those of an earlier run."""
+
+
+def evaluate_encoder(
+    encoder: SentenceEncoder,
+    data: EvalData,
+    settings: EvalSettings,
+    runtime: Runtime,
+    *,
+    revision: str | None = None,
+) -> Evaluation:
+    """Score an encoder on tasks, re-using results of earlier runs that rest on the same facts.
+
+    Raises:
+        ModelError: an embedding is not finite; its sentence is named.
+    """
+    facts = model_facts(encoder, settings, runtime)
+    protocol = protocol_of(cast(Mode, settings.mode), sequential=settings.exact_sequential)
+    task_facts = {task.task.name: facts | _task_facts(task, data, settings, protocol) for task in data.tasks}
+    found = {} if settings.overwrite else {name: results_cache.read(one) for name, one in task_facts.items()}
+    done = {name: result for name, result in found.items() if result is not None}
+    if done:
+        console.log(
+            f"{encoder.source}: results of {len(done)} of {len(data.tasks)} tasks re-used (--overwrite runs them again)"
+        )
+    num_reused = len(done)
+    missing = [task for task in data.tasks if task.task.name not in done]
+    with senteval_errors():
+        embed = partial(_embed, encoder, runtime, settings)
+        embeddings = encode_distinct(embed, (sentence for task in missing for sentence in task.sentences()))
+        skipped: dict[str, str] = {}
+        for number, task in enumerate(missing, start=1):
+            name = task.task.name
+            one = _score(task, embeddings, settings, protocol, place=f"{number} of {len(missing)}")
+            skipped |= one.skipped
+            if name in one.scores:
+                done[name] = TaskResult(score=one.scores[name], nested=one.tasks[name], date=results_cache.now())
+                results_cache.write(task_facts[name], done[name])
+    return Evaluation(
+        model=encoder.source,
+        revision=revision,
+        pooler=encoder.pooling,
+        facts=facts,
+        num_parameters=encoder.num_parameters,
+        embedding_dim=encoder.embedding_dim,
+        results=_in_order(data, settings, done, skipped, len(embeddings)),
+        dates={name: done[name].date for name in data.names if name in done},
+        num_reused=num_reused,
+    )
+
+
+def model_facts(encoder: SentenceEncoder, settings: EvalSettings, runtime: Runtime) -> dict[str, Any]:
+    """Everything on the model's side that its scores depend on."""
+    return {
+        "model_fingerprint": encoder.fingerprint,
+        "tokenizer_fingerprint": tokenizer_fingerprint(encoder.tokenizer),
+        "pooling": encoder.pooling,
+        "normalize": settings.normalize,
+        "max_length": settings.max_length or encoder.max_length,
+        "dtype": runtime.dtype,
+    }
+
+
+def _task_facts(task: TaskData, data: EvalData, settings: EvalSettings, protocol: Protocol) -> dict[str, Any]:
+    """Everything on the task's side: not the mode itself, but what it changes."""
+    facts = {"task": task.task.name, "data": data.fingerprints[task.task.name]}
+    match task.task.kind:
+        case "sts":
+            return facts | {"splits": list(task.splits), "aggregation": settings.aggregation}
+        case "regressor":
+            return facts | {"seed": protocol.settings.seed}
+    return facts | asdict(protocol)
+
+
+def _embed(encoder: SentenceEncoder, runtime: Runtime, settings: EvalSettings, sentences: list[str]) -> Any:
+    console.log(f"encoding with {encoder.source}, pooling {encoder.pooling}, on {runtime}")
+    return embed_all(encoder, sentences, runtime, settings.encode_settings())
+
+
+def _score(
+    task: TaskData, embeddings: Embeddings, settings: EvalSettings, protocol: Protocol, *, place: str
+) -> Results:
+    unit = "epochs" if task.task.kind == "regressor" else "classifiers"
+    with closing(_TaskProgress(f"{task.task.name}, task {place}", unit)) as progress:
+        return evaluate_loaded(
+            embeddings.of,
+            [task],
+            mode=cast(Mode, settings.mode),
+            aggregation=cast(Aggregation, settings.aggregation),
+            protocol=protocol,
+            # a correlation takes no time to speak of
+            progress=None if task.task.kind == "sts" else progress,
+        )
+
+
+class _TaskProgress:
+    """Progress of a task that trains something; how much there is to do comes with the first call."""
+
+    def __init__(self, description: str, unit: str) -> None:
+        self.description, self.unit = description, unit
+        self._bar: console.Progress | None = None
+
+    def __call__(self, task: str, done: int, total: int) -> None:  # noqa: ARG002
+        if self._bar is None:
+            self._bar = console.Progress(self.description, total, self.unit)
+        self._bar.update(done - self._bar.done)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _in_order(
+    data: EvalData, settings: EvalSettings, done: dict[str, TaskResult], skipped: dict[str, str], num_sentences: int
+) -> Results:
+    """All results, in the order in which the tasks were asked for."""
+    return Results(
+        mode=cast(Mode, settings.mode),
+        aggregation=cast(Aggregation, settings.aggregation),
+        tasks={name: done[name].nested for name in data.names if name in done},
+        scores={name: done[name].score for name in data.names if name in done},
+        skipped=skipped,
+        num_sentences=num_sentences,
+    )
