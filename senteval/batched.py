@@ -126,6 +126,7 @@ def _threads(num_workers: int, cancelled: threading.Event) -> Iterator[ThreadPoo
         torch.set_num_threads(num_threads)
 
 
+@torch.inference_mode()
 def _fit_batch(task: _Task, folds: Sequence[Fold]) -> list[list[Fit]]:
     """Train folds with equally many training rows, in step with one another."""
     settings, order, generator = task.settings, row_order(task.settings.seed), task.generator()
@@ -274,7 +275,7 @@ class _Block:
         self._X, self._model, self._views = task.X, model, model.views(part)
         self._batch_size, self._num_folds = task.settings.batch_size, len(rows)
         self._rows = rows.T.contiguous()
-        self._targets = model.targets(task.y)[self._rows]  # (n, F, 1 or C)
+        self._targets = model.targets(task.y)[rows].transpose(1, 2).contiguous()  # (F, 1 or C, n)
         buffers = {}
         sizes = [len(step) for step in self._rows.split(self._batch_size)]
         for size in set(sizes):
@@ -284,9 +285,10 @@ class _Block:
 
     def shuffle(self, permutation: Tensor) -> None:
         """Put the rows in the order of the next pass."""
-        rows, targets = (part.index_select(0, permutation) for part in (self._rows, self._targets))
+        rows = self._rows.index_select(0, permutation)
         self._step_rows = rows.flatten().split(self._batch_size * self._num_folds)
-        self._step_targets = targets.permute(1, 2, 0).split(self._batch_size, dim=2)
+        targets = self._targets.gather(2, permutation.expand_as(self._targets))
+        self._step_targets = targets.split(self._batch_size, dim=2)
 
     def backward(self, step: int, kept_units: Tensor | None) -> None:
         """Write these folds' gradients of one step."""

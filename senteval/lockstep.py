@@ -68,8 +68,8 @@ class Linear:
         if self.is_binary:
             error.sigmoid_().sub_(targets)
         else:
-            by_class = error.unflatten(1, (-1, targets.shape[1]))
-            error = (by_class.softmax(dim=2) - targets.unsqueeze(1)).flatten(1, 2)
+            probabilities = error.unflatten(1, (-1, targets.shape[1])).softmax(dim=2)
+            error = probabilities.sub_(targets.unsqueeze(1)).flatten(1, 2)
         torch.baddbmm(gradient, error, X, beta=0, alpha=1 / X.shape[1], out=gradient)
 
     def predict(self, fold: int, X: Tensor) -> Tensor:
@@ -124,8 +124,8 @@ class MLP:
         before = torch.bmm(hidden, X.transpose(1, 2)).view(len(output), -1, num_rows)  # (F·R, H, B)
         active = (before if kept is None else before * kept).sigmoid_()
         scores = torch.baddbmm(output[:, :, -1:], output[:, :, :-1], active)
-        by_fold = scores.unflatten(0, (num_folds, -1)).softmax(dim=2)
-        error = (by_fold - targets.unsqueeze(1)).flatten(0, 1).div_(num_rows)
+        probabilities = scores.unflatten(0, (num_folds, -1)).softmax(dim=2)
+        error = probabilities.sub_(targets.unsqueeze(1)).flatten(0, 1).div_(num_rows)
         output_gradient[:, :, :-1] = torch.bmm(error, active.transpose(1, 2))
         output_gradient[:, :, -1] = error.sum(dim=2)
         error = torch.bmm(output[:, :, :-1].transpose(1, 2), error).mul_(active).mul_(1 - active)
