@@ -1,13 +1,29 @@
 """Every distinct sentence is encoded once; tasks take their rows from there."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from senteval.errors import EncodingError
+from senteval.loading import Split
 
 Encode = Callable[[list[str]], Any]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Embeddings of a split's N rows."""
+
+    first: np.ndarray
+    """(N, D) float32, of the sentences."""
+    second: np.ndarray | None
+    """(N, D) float32, of the partners; None if the rows are single sentences."""
+
+
+Embed = Callable[[Split], Vectors]
+"""Where a task gets the embeddings of its splits from."""
 
 
 class Embeddings:
@@ -25,13 +41,13 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def rows(self, sentences: Sequence[str]) -> np.ndarray:
-        """(N,) row numbers of N sentences in `vectors`."""
-        return np.fromiter((self._row[sentence] for sentence in sentences), dtype=np.int64, count=len(sentences))
-
     def of(self, sentences: Sequence[str]) -> np.ndarray:
         """(N, D) embeddings of N sentences, a copy."""
-        return self.vectors[self.rows(sentences)]
+        return self.vectors[[self._row[sentence] for sentence in sentences]]
+
+    def of_split(self, split: Split) -> Vectors:
+        """Embeddings of a split's rows."""
+        return Vectors(self.of(split.sentences), None if split.partners is None else self.of(split.partners))
 
 
 def encode_distinct(encode: Encode, sentences: Iterable[str]) -> Embeddings:
@@ -48,27 +64,33 @@ def encode_distinct(encode: Encode, sentences: Iterable[str]) -> Embeddings:
     distinct = list(dict.fromkeys(sentences))
     if not distinct:
         return Embeddings([], np.empty((0, 0), dtype=np.float32))
-    vectors = as_float32(encode(distinct))
-    if vectors.ndim != 2 or len(vectors) != len(distinct) or vectors.shape[1] == 0:
-        raise ValueError(
-            f"encode returned shape {vectors.shape} for {len(distinct)} sentences, not ({len(distinct)}, D)"
-        )
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        bad = np.flatnonzero(~finite)
-        raise EncodingError(
-            f"the embedding of {_shorten(distinct[bad[0]])} is not finite"
-            + (f", nor are those of {len(bad) - 1} more sentences" if len(bad) > 1 else ""),
-            hint="encode in float32, and look at the model's weights",
-        )
-    return Embeddings(distinct, vectors)
+    return Embeddings(distinct, checked(encode(distinct), distinct))
 
 
-def as_float32(vectors: Any) -> np.ndarray:
-    """An array, a torch tensor of any device and number format, or nested lists, as a float32 array."""
+def checked(vectors: Any, sentences: Sequence[str]) -> np.ndarray:
+    """What an encoder returned for N sentences, as an (N, D) float32 array.
+
+    Args:
+        vectors: an array, a torch tensor of any device and number format, or nested lists.
+        sentences: N sentences.
+
+    Raises:
+        EncodingError: an embedding holds NaN or infinity; the message names the sentence.
+        ValueError: the shape is another one.
+    """
     if hasattr(vectors, "detach"):
         vectors = vectors.detach().float().cpu().numpy()
-    return np.ascontiguousarray(vectors, dtype=np.float32)
+    array = np.ascontiguousarray(vectors, dtype=np.float32)
+    if array.ndim != 2 or len(array) != len(sentences) or array.shape[1] == 0:
+        raise ValueError(f"{len(sentences)} sentences were encoded to shape {array.shape}, not ({len(sentences)}, D)")
+    broken = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if len(broken):
+        raise EncodingError(
+            f"the embedding of {_shorten(sentences[broken[0]])} is not finite"
+            + (f", nor are those of {len(broken) - 1} more sentences" if len(broken) > 1 else ""),
+            hint="encode in float32, and look at the model's weights",
+        )
+    return array
 
 
 def _shorten(sentence: str, width: int = 80) -> str:

@@ -1,7 +1,8 @@
 """SentEval's own interface: `senteval.engine.SE(params, batcher, prepare).eval(tasks)`.
 
-Scripts written for SentEval or SimCSE's copy of it go on as they are. Each distinct sentence of
-a task goes through the batcher once.
+Scripts written for SentEval or SimCSE's copy of it go on as they are. The batcher gets the very
+batches that SentEval hands it, repeated sentences included, so that the numbers are SentEval's to
+the last digit. `senteval.evaluate` encodes each sentence once, and is the faster one.
 """
 
 import math
@@ -15,9 +16,9 @@ import numpy as np
 
 from senteval import correlation
 from senteval.correlation import Correlation
-from senteval.embedding import as_float32, encode_distinct
+from senteval.embedding import Vectors, checked
 from senteval.errors import UsageError
-from senteval.loading import TaskData, check_data, load_task
+from senteval.loading import Split, TaskData, check_data, load_task
 from senteval.regressor import score_regressor
 from senteval.tasks import find_task
 from senteval.transfer import Protocol, score_transfer
@@ -91,35 +92,30 @@ class SE:
         self.params.current_task = name
         if self.prepare:
             self.prepare(self.params, [sentence.split() for sentence in loaded.sentences()])
-        embeddings = encode_distinct(self._encode, loaded.sentences())
         match task.kind:
             case "sts":
                 pairs = {
-                    split: correlation.pairs_of(rows, embeddings, self.params.similarity)
+                    split: correlation.pairs_of(rows, self._embed(rows), self.params.similarity)
                     for split, rows in loaded.splits.items()
                 }
                 self.results = _with_nan(name, correlation.nested(pairs, with_summary=True))
             case "regressor":
-                self.results = score_regressor(loaded, embeddings, seed=self.params.seed)
+                self.results = score_regressor(loaded, self._embed, seed=self.params.seed)
             case _:
-                self.results = score_transfer(loaded, embeddings, self._protocol(loaded))
+                self.results = score_transfer(loaded, self._embed, self._protocol(loaded))
         return self.results
 
+    def _embed(self, split: Split) -> Vectors:
+        second = None if split.partners is None else self._encode(split.partners)
+        return Vectors(self._encode(split.sentences), second)
+
     def _encode(self, sentences: list[str]) -> np.ndarray:
-        """Run the batcher over batches of sentences of like length."""
-        tokens = [sentence.split() for sentence in sentences]
-        order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
-        batches = [
-            order[start : start + self.params.batch_size] for start in range(0, len(order), self.params.batch_size)
-        ]
-        vectors = [as_float32(self.batcher(self.params, [tokens[row] for row in batch])) for batch in batches]
-        for batch, rows in zip(batches, vectors, strict=True):
-            if rows.ndim != 2 or len(rows) != len(batch):
-                raise ValueError(f"the batcher returned shape {rows.shape} for a batch of {len(batch)} sentences")
-        sorted_vectors = np.concatenate(vectors)
-        unsorted = np.empty_like(sorted_vectors)
-        unsorted[order] = sorted_vectors
-        return unsorted
+        """Run the batcher over SentEval's own batches."""
+        size = self.params.batch_size
+        batches = [sentences[start : start + size] for start in range(0, len(sentences), size)]
+        return np.concatenate(
+            [checked(self.batcher(self.params, [sentence.split() for sentence in batch]), batch) for batch in batches]
+        )
 
     def _protocol(self, loaded: TaskData) -> Protocol:
         from senteval.validation import ClassifierSettings

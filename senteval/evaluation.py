@@ -57,7 +57,7 @@ def evaluate(
 
 
 def evaluate_loaded(
-    encode: Encode,
+    encode: Encode | Embeddings,
     loaded: Sequence[TaskData],
     *,
     mode: Mode = "test",
@@ -65,10 +65,18 @@ def evaluate_loaded(
     protocol: Protocol | None = None,
     progress: TaskProgress | None = None,
 ) -> Results:
-    """`evaluate` on tasks that `load_tasks` has read in the same mode, so that several encoders share one reading."""
+    """`evaluate` on tasks that `load_tasks` has read in the same mode.
+
+    Several encoders can share one reading that way, and several calls one encoding: in place of
+    `encode` there may be `Embeddings` of all the tasks' sentences.
+    """
     if aggregation not in AGGREGATIONS:
         raise UsageError(f"there is no aggregation {aggregation!r}", hint=f"one of {', '.join(AGGREGATIONS)}")
-    embeddings = encode_distinct(encode, (sentence for data in loaded for sentence in data.sentences()))
+    embeddings = (
+        encode
+        if isinstance(encode, Embeddings)
+        else encode_distinct(encode, (sentence for data in loaded for sentence in data.sentences()))
+    )
     results = Results(mode=mode, aggregation=aggregation, num_sentences=len(embeddings))
     for data in loaded:
         name = data.task.name
@@ -90,7 +98,7 @@ def _score_trained(
     data: TaskData, embeddings: Embeddings, protocol: Protocol, progress: Progress
 ) -> tuple[dict[str, Any], Score]:
     if data.task.kind != "regressor":
-        result = score_transfer(data, embeddings, protocol, progress)
+        result = score_transfer(data, embeddings.of_split, protocol, progress)
         return result, TransferScore(
             devacc=result["devacc"],
             acc=result["acc"],
@@ -98,7 +106,7 @@ def _score_trained(
             num_test=result["ntest"],
             f1=result.get("f1"),
         )
-    result = score_regressor(data, embeddings, seed=protocol.settings.seed, progress=progress)
+    result = score_regressor(data, embeddings.of_split, seed=protocol.settings.seed, progress=progress)
     del result["yhat"]
     return result, RegressorScore(
         dev_spearman=100 * result["devspearman"],
@@ -114,7 +122,7 @@ def _score_sts(
     data: TaskData, embeddings: Embeddings, mode: Mode, aggregation: Aggregation
 ) -> tuple[dict[str, Any], StsScore]:
     task = data.task
-    pairs = {name: correlation.pairs_of(split, embeddings) for name, split in data.splits.items()}
+    pairs = {name: correlation.pairs_of(split, embeddings.of_split(split)) for name, split in data.splits.items()}
     # over some of the splits it would be another number under SentEval's name
     result = correlation.nested(pairs, with_summary=len(pairs) == len(task.splits))
     for name in pairs:

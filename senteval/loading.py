@@ -19,7 +19,7 @@ SPLITS = ("needed", "all")
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a split, sorted by length as SentEval sorts them before encoding.
+    """Rows of a split, in the order in which SentEval encodes them.
 
     The order matters: it decides which fold of a cross-validation a sentence falls into.
     """
@@ -90,7 +90,7 @@ def check_data(tasks: str | Iterable[str], data: Path | str, *, mode: Mode = "te
 def load_tasks(
     tasks: str | Iterable[str], data: Path | str, *, mode: Mode = "test", splits: Splits = "needed"
 ) -> tuple[TaskData, ...]:
-    """Read the tasks' files, check their sizes, and sort their rows.
+    """Read the tasks' files, check their sizes, and put their rows in SentEval's order.
 
     Arguments as for `required_files`.
 
@@ -130,7 +130,7 @@ def _load_split(spec: SplitSpec, task: Task, data: Path) -> Split:
         return (*lengths, labels[row])
 
     # sorted() is stable, as in SentEval: rows alike in all three keep their order in the file
-    order = sorted(range(len(labels)), key=key)
+    order = sorted(range(len(labels)), key=key) if task.sort_rows else range(len(labels))
     return Split(
         sentences=[sentences[row] for row in order],
         partners=[partners[row] for row in order] if partners else None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from senteval.correlation import Pairs, correlate
-from senteval.embedding import Embeddings
+from senteval.embedding import Embed
 from senteval.loading import TaskData
 from senteval.transfer import Progress, features, no_progress
 
@@ -34,14 +34,12 @@ class Fit:
     """(N,) expected scores of the test pairs, between 1 and 5."""
 
 
-def score_regressor(
-    data: TaskData, embeddings: Embeddings, *, seed: int, progress: Progress = no_progress
-) -> dict[str, Any]:
+def score_regressor(data: TaskData, embed: Embed, *, seed: int, progress: Progress = no_progress) -> dict[str, Any]:
     """SentEval's result dict: `devspearman`, `pearson`, `spearman`, `mse`, `yhat`, `ndev`, `ntest`.
 
     An undefined correlation is None, with a `reason`.
     """
-    X = {name: features(split, embeddings) for name, split in data.splits.items()}
+    X = {name: features(embed(split)) for name, split in data.splits.items()}
     gold = {name: split.labels for name, split in data.splits.items()}
     fit = fit_relatedness(X["train"], gold["train"], X["dev"], gold["dev"], X["test"], seed=seed, progress=progress)
     score = correlate(Pairs(fit.predictions, gold["test"]))

@@ -59,6 +59,8 @@ class Task:
     """Splits that the `test` and `fasttest` scores of an `sts` task come from."""
     dev_splits: tuple[str, ...] = ()
     """Splits that its `dev` score comes from; none if the task has no development set."""
+    sort_rows: bool = True
+    """Whether SentEval sorts the rows by length before it encodes them, or leaves them as in the file."""
 
 
 def _sts(year: int, citation: str, **subsets: int) -> Task:
@@ -153,6 +155,7 @@ _ALL_TASKS = (
         metric="spearman",
         citation=_STSB,
         dev_splits=("dev",),
+        sort_rows=False,
     ),
     Task(
         name="SICKRelatedness",
@@ -161,6 +164,7 @@ _ALL_TASKS = (
         metric="spearman",
         citation=_SICK,
         dev_splits=("dev",),
+        sort_rows=False,
     ),
     _binary("MR", "Pang and Lee 2005, Seeing stars", ("rt-polarity.pos", 5331), ("rt-polarity.neg", 5331)),
     _binary(
@@ -227,6 +231,7 @@ _ALL_TASKS = (
         metric="spearman",
         citation=_STSB,
         dev_splits=("dev",),
+        sort_rows=False,
     ),
     Task(name="MTEB-SICK-R", kind="sts", splits=(SplitSpec("test", _SICK_PARTS),), metric="spearman", citation=_SICK),
 )

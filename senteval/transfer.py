@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from senteval.embedding import Embeddings
-from senteval.loading import Mode, Split, TaskData
+from senteval.embedding import Embed, Vectors
+from senteval.loading import Mode, TaskData
 
 if TYPE_CHECKING:
     from senteval.validation import ClassifierSettings
@@ -39,22 +39,19 @@ def protocol_of(mode: Mode, *, sequential: bool = False) -> Protocol:
     return Protocol(settings=settings, num_folds=num_folds, sequential=sequential)
 
 
-def features(split: Split, embeddings: Embeddings) -> np.ndarray:
+def features(vectors: Vectors) -> np.ndarray:
     """(N, D) embeddings of single sentences, or (N, 2D) `|u - v|` and `u * v` of pairs, float32."""
-    u = embeddings.of(split.sentences)
-    if split.partners is None:
-        return u
-    v = embeddings.of(split.partners)
-    return np.concatenate([np.abs(u - v), u * v], axis=1)
+    u, v = vectors.first, vectors.second
+    return u if v is None else np.concatenate([np.abs(u - v), u * v], axis=1)
 
 
 def score_transfer(
-    data: TaskData, embeddings: Embeddings, protocol: Protocol, progress: Progress = no_progress
+    data: TaskData, embed: Embed, protocol: Protocol, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """SentEval's result dict of a transfer task: `devacc`, `acc` in percent, `ndev`, `ntest`; `f1` too for MRPC."""
     from senteval import validation
 
-    X = {name: features(split, embeddings) for name, split in data.splits.items()}
+    X = {name: features(embed(split)) for name, split in data.splits.items()}
     y = {name: split.labels for name, split in data.splits.items()}
     counter = _counter(progress, _num_fits(data.task.kind, protocol.num_folds))
     common: dict[str, Any] = {"settings": protocol.settings, "sequential": protocol.sequential, "progress": counter}
