@@ -7,6 +7,7 @@ import typer
 from distilcse_cli import console
 from distilcse_cli.commands import app
 from distilcse_cli.errors import DistilCSEError, UsageError
+from distilcse_cli.ranks import mute_others
 
 CTRL_C = 130
 
@@ -18,6 +19,7 @@ def main() -> None:
 
 def run() -> int:
     """Run the command line and return the exit code."""
+    mute_others()
     try:
         code = app(standalone_mode=False) or 0
         if code == CTRL_C:  # Typer turns the KeyboardInterrupt of a command into this code

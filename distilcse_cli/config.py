@@ -167,6 +167,26 @@ class DistillSettings:
             raise UsageError("--batch-size 1 with --bank-size 0 leaves ckd no negatives", hint="raise one of them")
 
 
+PAPER_DISTILL = {
+    "loss": "ckd",
+    "epochs": 20,
+    "batch_size": 512,
+    "bank_size": 65_536,
+    "mask_same_text": False,
+    "lr": 2e-4,
+    "warmup_epochs": 0.1,
+    "logit_scale": math.e,
+    "learn_logit_scale": True,
+    "max_length": 64,
+    "grad_clip": 1.0,
+    "dropout": True,
+    "eval_every": 125,
+    "patience": 3.0,
+    "seed": 1111,
+}
+"""What was published for stage 1, with eight processes; pooling `cls` goes with it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TripletSettings:
     """How the rows of a table become triples of anchor, positive and hard negative, or pairs without a negative."""

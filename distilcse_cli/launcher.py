@@ -7,11 +7,15 @@ all of them when one dies.
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from distilcse_cli import console
 from distilcse_cli.errors import DistilCSEError, UsageError
 from distilcse_cli.ranks import LAUNCHER, in_a_group
 from distilcse_cli.runtime import num_usable_cores
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 _SECONDS_TO_SAVE = 300
 """How long workers may take to write a checkpoint when the run is interrupted."""
@@ -72,8 +76,8 @@ def launch(num_processes: int, arguments: list[str]) -> bool:
     return True
 
 
-def _first_failure(error: "object") -> WorkersFailed:
-    rank, failure = error.get_first_failure()  # type: ignore[attr-defined]
+def _first_failure(error: "ChildFailedError") -> WorkersFailed:
+    rank, failure = error.get_first_failure()
     if failure.exitcode < 0:
         name = failure.signal_name()
         return WorkersFailed(f"worker {rank} was killed by {name}", 128 - failure.exitcode)

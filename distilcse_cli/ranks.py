@@ -94,17 +94,16 @@ class Ranks:
         """
         if self.world_size == 1:
             return task()
-        if not self.is_main:
-            failure, result = self.decided(None)  # type: ignore[misc]
-            if failure is not None:
-                sys.exit(failure)
-            return result
-        try:
-            result = task()
-        except BaseException as error:
-            self.decided((error.exit_code if isinstance(error, DistilCSEError) else 1, None))
-            raise
-        self.decided((None, result))
+        outcome: tuple[int | None, Any] = (None, None)
+        if self.is_main:
+            try:
+                outcome = (None, task())
+            except BaseException as error:
+                self.decided((error.exit_code if isinstance(error, DistilCSEError) else 1, None))
+                raise
+        failure, result = self.decided(outcome)
+        if failure is not None:
+            sys.exit(failure)
         return result
 
     @contextmanager
@@ -155,6 +154,12 @@ def in_a_group() -> bool:
     return {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
 
 
+def mute_others() -> None:
+    """Let only rank 0 print, from the start: the others would say the same."""
+    if in_a_group() and os.environ["RANK"] != "0":
+        console.mute()
+
+
 def own_device(device: str | None) -> str | None:
     """The device of this process: of several on a machine with GPUs, each takes one."""
     if not in_a_group() or device not in (None, "cuda"):
@@ -183,8 +188,7 @@ def joined(runtime: Runtime) -> Iterator[Ranks]:
         torch.cuda.set_device(runtime.torch_device())
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_LONGEST_WAIT)
     ranks = Ranks(rank=dist.get_rank(), world_size=dist.get_world_size(), local_rank=int(os.environ["LOCAL_RANK"]))
-    if not ranks.is_main:
-        console.mute()
+    mute_others()
     try:
         yield ranks
     finally:

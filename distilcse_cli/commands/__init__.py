@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from distilcse_cli import __version__
-from distilcse_cli.commands import demo, distill, download, encode, env, eval, extract
+from distilcse_cli.commands import demo, distill, download, encode, env, eval, extract, presets
 
 app = typer.Typer(
     name="distilcse",
@@ -39,7 +39,7 @@ def _root(
 
 app.command()(download.download)
 app.command()(demo.demo)
-app.command()(distill.distill)
+app.command(cls=presets.AuthorsNamesCommand)(distill.distill)
 app.command()(env.env)
 app.command()(extract.extract)
 app.command()(encode.encode)

@@ -1,5 +1,9 @@
 """`distilcse distill`: stage 1, from a teacher and a text file to a student folder."""
 
+# ruff: noqa: ARG001  settings are read from the context, which knows which of them were typed
+
+import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -7,11 +11,14 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.config import LOSSES, CorpusSettings, DistillSettings
+from distilcse_cli.commands.presets import check_preset, with_preset
+from distilcse_cli.config import BANKS, LOSSES, PAPER_DISTILL, CorpusSettings, DistillSettings
 from distilcse_cli.errors import UsageError
 
 
+# the settings are read from the context, where it is known which of them were typed
 def distill(
+    context: typer.Context,
     teacher: Annotated[str, typer.Option(help="Model to learn from: folder, catalogue name or hub id.")],
     student: Annotated[str, typer.Option(help="Model to start from: folder, catalogue name or hub id.")],
     corpus: options.Corpus,
@@ -29,13 +36,30 @@ def distill(
     ] = None,
     revision: options.Revision = None,
     teacher_revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub teacher.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="paper", help="Start from the published settings; options typed still count.")
+    ] = None,
     loss: Annotated[
         str, typer.Option(metavar="|".join(LOSSES), help="What the student is asked to do.")
     ] = DistillSettings.loss,
     epochs: Annotated[int, typer.Option(help="Passes over the corpus.")] = DistillSettings.epochs,
     max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = DistillSettings.max_steps,
-    batch_size: Annotated[int, typer.Option(help="Sentences in a step.")] = DistillSettings.batch_size,
+    batch_size: Annotated[
+        int, typer.Option(help="Sentences in a step, for each process.")
+    ] = DistillSettings.batch_size,
+    micro_batch_tokens: Annotated[
+        int | None, typer.Option(help="Most tokens through the student at once: less memory, the same gradient.")
+    ] = DistillSettings.micro_batch_tokens,
     bank_size: Annotated[int, typer.Option(help="Teacher embeddings kept as negatives.")] = DistillSettings.bank_size,
+    bank: Annotated[
+        str, typer.Option(metavar="|".join(BANKS), help="Whether processes share teacher rows and bank.")
+    ] = DistillSettings.bank,
+    mask_same_text: Annotated[
+        bool, typer.Option(help="Copies of a sentence in the bank are no negatives of it.")
+    ] = DistillSettings.mask_same_text,
+    false_negative_cosine: Annotated[
+        float | None, typer.Option(help="Teacher rows nearer to the positive than this are no negatives.")
+    ] = DistillSettings.false_negative_cosine,
     lr: Annotated[float, typer.Option(help="Highest learning rate.")] = DistillSettings.lr,
     warmup_epochs: Annotated[
         float, typer.Option(help="Length of the warm-up, in epochs.")
@@ -47,15 +71,39 @@ def distill(
         bool, typer.Option("--learn-logit-scale/--fix-logit-scale", help="Train the scale along.")
     ] = DistillSettings.learn_logit_scale,
     max_length: Annotated[int, typer.Option(help="Most tokens of a training sentence.")] = DistillSettings.max_length,
+    grad_clip: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = DistillSettings.grad_clip,
     held_out: Annotated[
         int, typer.Option(help="Sentences kept out of training to score agreement with the teacher.")
     ] = DistillSettings.num_held_out,
     dropout: Annotated[
         bool, typer.Option("--dropout/--no-dropout", help="Train with the student's own dropout.")
     ] = DistillSettings.dropout,
+    teacher_dropout: Annotated[
+        bool, typer.Option("--teacher-dropout", help="Run the teacher in the loop with dropout, as was published.")
+    ] = DistillSettings.teacher_dropout,
+    keep_projection: Annotated[
+        bool, typer.Option("--keep-projection", help="Keep the projection: the student lives in its teacher's space.")
+    ] = DistillSettings.keep_projection,
+    eval_every: Annotated[
+        int, typer.Option(help="Steps between two development scores; 0: at the end only.")
+    ] = DistillSettings.eval_every,
+    patience: Annotated[
+        float | None, typer.Option(help="Stop after so many epochs without a better development score.")
+    ] = DistillSettings.patience,
+    save_every: Annotated[
+        int, typer.Option(help="Steps between two checkpoints; 0: only when interrupted and at the end.")
+    ] = DistillSettings.save_every,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard's files too, in OUT.run.")
+    ] = DistillSettings.tensorboard,
     seed: Annotated[
         int, typer.Option(help="Seed of the order of sentences and of new weights.")
     ] = DistillSettings.seed,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the student in OUT; start an interrupted run anew.")
+    ] = False,
+    nproc: options.NumProcesses = 1,
     device: options.Device = None,
     compute_dtype: options.ComputeDtype = "auto",
     text_column: options.TextColumn = CorpusSettings.text_column,
@@ -66,21 +114,7 @@ def distill(
     json: options.Json = False,
 ) -> None:
     """Stage 1: train a student to pick out its teacher's embeddings (CKD)."""
-    settings = DistillSettings(
-        loss=loss,
-        epochs=epochs,
-        max_steps=max_steps,
-        batch_size=batch_size,
-        bank_size=bank_size,
-        lr=lr,
-        warmup_epochs=warmup_epochs,
-        logit_scale=logit_scale,
-        learn_logit_scale=learn_logit_scale,
-        max_length=max_length,
-        num_held_out=held_out,
-        dropout=dropout,
-        seed=seed,
-    )
+    settings = _settings(context, preset)
     corpus_settings = CorpusSettings(
         text_column=text_column,
         split_sentences=split_sentences,
@@ -90,6 +124,11 @@ def distill(
     )
     layers = _layer_numbers(keep_layers)
 
+    from distilcse_cli.launcher import launch
+
+    if launch(nproc, sys.argv[1:]):
+        return
+
     from distilcse_cli.training.distill import DistillSources, run
 
     sources = DistillSources(
@@ -98,12 +137,21 @@ def distill(
         corpus=tuple(corpus),
         embeddings=embeddings,
         keep_layers=layers,
-        pooler=pooler,
+        pooler=pooler or ("cls" if preset else None),
         teacher_pooler=teacher_pooler,
         revision=revision,
         teacher_revision=teacher_revision,
     )
-    report = run(sources, out, settings, corpus_settings=corpus_settings, device=device, compute_dtype=compute_dtype)
+    report = run(
+        sources,
+        out,
+        settings,
+        corpus_settings=corpus_settings,
+        device=device,
+        compute_dtype=compute_dtype,
+        resume=resume,
+        overwrite=overwrite,
+    )
     if json:
         console.result_json(report.as_dict())
     else:
@@ -111,6 +159,15 @@ def distill(
             f"{out}: {report.num_steps:,} steps over {report.num_sentences:,} sentences"
             f" in {console.duration(report.seconds)}, loss {report.final_loss:.4f}"
         )
+
+
+def _settings(context: typer.Context, preset: str | None) -> DistillSettings:
+    """The settings as typed, the preset's elsewhere, the defaults for the rest."""
+    check_preset(preset)
+    names = [field.name for field in fields(DistillSettings)]
+    given = {name: context.params[name] for name in names if name in context.params}
+    given["num_held_out"] = context.params["held_out"]
+    return DistillSettings(**(with_preset(context, given, PAPER_DISTILL) if preset else given))
 
 
 def _layer_numbers(text: str | None) -> tuple[int, ...] | None:

@@ -84,6 +84,9 @@ ComputeDtype = Annotated[
         help="Number format of matrix products; auto takes bfloat16 where the hardware has it.",
     ),
 ]
+NumProcesses = Annotated[
+    int, typer.Option("--nproc", help="Processes on this machine, one a GPU. Under torchrun leave it out.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 

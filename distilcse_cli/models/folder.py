@@ -11,6 +11,8 @@ README.md distilcse.json                  the model card; the settings it was ma
 
 import copy
 import json
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,9 @@ _MODULE_TYPES = "sentence_transformers.models."
 """Module names that every version of sentence-transformers from 2 on finds."""
 
 
-def save_student(encoder: SentenceEncoder, folder: Path, *, card: str, settings: dict[str, Any]) -> None:
+def save_student(
+    encoder: SentenceEncoder, folder: Path, *, card: str, settings: dict[str, Any], beside: Iterable[Path] = ()
+) -> None:
     """Write a student's whole folder at once.
 
     `SentenceTransformer(folder).encode` then gives the encoder's own embeddings, in every one of
@@ -37,6 +41,7 @@ def save_student(encoder: SentenceEncoder, folder: Path, *, card: str, settings:
         folder: must not exist, or be empty.
         card: text of README.md, the model card.
         settings: what goes into distilcse.json.
+        beside: further files to copy into the folder, such as the metrics of its training.
 
     Raises:
         DataError: the folder has something in it, or cannot be written.
@@ -50,6 +55,8 @@ def save_student(encoder: SentenceEncoder, folder: Path, *, card: str, settings:
         write_json(place / "distilcse.json", settings)
         (place / "modules.json").write_text(_modules_json(names), encoding="utf-8")
         (place / "README.md").write_text(card, encoding="utf-8")
+        for path in beside:
+            shutil.copyfile(path, place / path.name)
 
 
 def _save_backbone(encoder: SentenceEncoder, place: Path) -> None:

@@ -68,7 +68,7 @@ class MemoryBank:
 
     def tensors(self) -> dict[str, Tensor]:
         """What `load` needs to have this very bank again."""
-        return {"rows": self.rows, "texts": torch.from_numpy(self.texts), "next": torch.tensor(self._next)}
+        return {"rows": self.rows.cpu(), "texts": torch.from_numpy(self.texts), "next": torch.tensor(self._next)}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Become the bank whose `tensors` these are; it had the same size and width."""

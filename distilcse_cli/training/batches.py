@@ -37,11 +37,10 @@ class Plan:
         steps = self.epochs * self.steps_per_epoch
         return min(steps, self.max_steps or steps)
 
-    @property
-    def num_sentences(self) -> int:
-        """Sentences of all steps; each time that a row is taken counts."""
-        epochs, steps = divmod(self.num_steps, self.steps_per_epoch)
-        return epochs * len(self.lengths) + min(steps * self.batch_size, len(self.lengths))
+    def num_sentences_of(self, steps: int) -> int:
+        """Sentences of the first so many steps; each time that a row is taken counts."""
+        epochs, rest = divmod(steps, self.steps_per_epoch)
+        return epochs * len(self.lengths) + min(rest * self.batch_size, len(self.lengths))
 
     def batch(self, step: int) -> np.ndarray:
         """Numbers of the rows that `step`, counted from 0, takes."""

@@ -34,6 +34,8 @@ def model_card(student: SentenceEncoder, facts: dict[str, Any]) -> str:
         ("corpus", f"{facts['corpus']['num_sentences']:,} sentences"),
         ("training", f"{result['num_steps']:,} steps in {console.duration(result['seconds'])}"),
     ]
+    if result["dev_score"] is not None:
+        rows.append((f"{result['dev_set']}, after step {result['kept_step']:,}", f"{result['dev_score']:.2f}"))
     agreed = result["agreement"]
     if agreed:
         rows.append(("pair Spearman with the teacher", f"{agreed['pair_spearman']:.2f}"))

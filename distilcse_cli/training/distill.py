@@ -1,7 +1,9 @@
 """Stage 1 from the command's arguments to the student folder."""
 
+import secrets
 import shutil
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,45 +12,26 @@ import numpy as np
 import torch
 
 from distilcse_cli import __version__, console
-from distilcse_cli.config import CorpusSettings, DistillSettings, EncodeSettings, data_home
-from distilcse_cli.data.corpus import Corpus, prepare_corpus
-from distilcse_cli.data.tokens import TokenStore, tokenize_corpus
-from distilcse_cli.errors import DataError
-from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
+from distilcse_cli.config import CorpusSettings, DistillSettings
 from distilcse_cli.models.folder import save_student
-from distilcse_cli.models.inference import embed_sentences
+from distilcse_cli.ranks import Ranks, joined, own_device
 from distilcse_cli.runtime import Runtime, choose_runtime, set_seed
-from distilcse_cli.teacher.agreement import Agreement, agreement
-from distilcse_cli.teacher.extract import extract
-from distilcse_cli.teacher.store import EmbeddingStore, open_store
+from distilcse_cli.teacher.agreement import Agreement
 from distilcse_cli.training.card import model_card
-from distilcse_cli.training.loop import Inputs, NonFiniteLoss, StepRecord, train
+from distilcse_cli.training.checkpoint import Checkpoint, load_tensors
+from distilcse_cli.training.curves import draw_curves
+from distilcse_cli.training.loop import Inputs, NonFiniteLoss, StepRecord, plan_steps, train
+from distilcse_cli.training.metrics import read_json_lines, require_tensorboard
 from distilcse_cli.training.model import DistillModel
-from distilcse_cli.training.teacher_rows import StoredTeacher
+from distilcse_cli.training.prepare import DistillSources, Material, choose_dev, hold_out, prepare
+from distilcse_cli.training.run_folder import RunFolder, require_same_run, resumable
+from distilcse_cli.training.state import TrainState
+from distilcse_cli.training.watch import Watch
 
+__all__ = ["DistillReport", "DistillSources", "hold_out", "run"]
 
-@dataclass(frozen=True, kw_only=True)
-class DistillSources:
-    """What stage 1 starts from."""
-
-    teacher: str
-    """Model reference of the teacher."""
-    student: str
-    """Model reference the student starts from."""
-    corpus: tuple[str, ...]
-    """Text files or hub data sets."""
-    embeddings: Path | None = None
-    """Folder that `distilcse extract` wrote for this teacher and corpus; None extracts into the data home."""
-    keep_layers: tuple[int, ...] | None = None
-    """Layers of the student reference to keep; None keeps all."""
-    pooler: str | None = None
-    """The student's pooling; None takes its folder's own."""
-    teacher_pooler: str | None = None
-    """The teacher's pooling; None takes its folder's own."""
-    revision: str | None = None
-    """Revision of the student reference on the hub."""
-    teacher_revision: str | None = None
-    """Revision of the teacher reference on the hub."""
+FREE_TO_CHANGE = ("micro_batch_tokens", "save_every", "tensorboard")
+"""Settings that a resumed run may have otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +44,22 @@ class DistillReport:
     seconds: float
     final_loss: float
     logit_scale: float
+    kept_step: int
+    """Step whose student this is."""
+    dev_set: str | None
+    """What students were compared by."""
+    dev_score: float | None
     agreement: Agreement | None
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json` and `distilcse.json`."""
         return asdict(self) | {"folder": str(self.folder)}
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> "DistillReport":
+        """The report whose `as_dict` this is."""
+        agreed = facts["agreement"]
+        return cls(**{**facts, "folder": Path(facts["folder"]), "agreement": Agreement(**agreed) if agreed else None})
 
 
 def run(
@@ -76,142 +70,222 @@ def run(
     corpus_settings: CorpusSettings,
     device: str | None = None,
     compute_dtype: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> DistillReport:
-    """Distil a student and save it in `out`.
+    """Distil a student and save it in `out`; one process of several, if this is one.
+
+    Args:
+        sources: teacher, student and corpus.
+        out: folder for the student.
+        settings: of stage 1.
+        corpus_settings: how lines become sentences.
+        device, compute_dtype: as for `choose_runtime`.
+        resume: go on with an interrupted run; where there is none, start one.
+        overwrite: replace the student in `out`, and start an interrupted run anew.
 
     Raises:
         DistilCSEError: input that does not fit, an `out` that is not empty, or a loss that is
             no longer finite; in that last case the last good student is kept beside `out`.
+        Interrupted: by Ctrl-C or SIGTERM; the run can be resumed.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"--out {out} is not an empty folder", hint="choose another --out, or remove it first")
-    runtime = choose_runtime(device, compute_dtype)
-    console.log(f"computing on {runtime}")
-    set_seed(settings.seed)
+    runtime = choose_runtime(own_device(device), compute_dtype)
+    if settings.tensorboard:
+        require_tensorboard()
+    place = RunFolder(out)
+    with joined(runtime) as ranks, resumable(place, ranks):
+        finished, checkpoint = ranks.on_main(lambda: _claim(place, settings, resume=resume, overwrite=overwrite))
+        if finished:
+            console.log(f"{out} is finished already, nothing to do")
+            return DistillReport.from_dict(finished["result"])
+        console.log(f"computing on {runtime}" + (f", {ranks.world_size} processes" if ranks.world_size > 1 else ""))
+        job = _Job(place, sources, settings, corpus_settings, runtime, ranks)
+        material = prepare(sources, settings, corpus_settings, runtime, ranks)
+        trained = _train(job, material, checkpoint)
+        return ranks.on_main(lambda: _finish(job, material, trained))
 
-    student = load_encoder(
-        sources.student, pooler=sources.pooler, revision=sources.revision, keep_layers=sources.keep_layers
+
+@dataclass(frozen=True)
+class _Job:
+    """What was asked for, and where."""
+
+    place: RunFolder
+    sources: DistillSources
+    settings: DistillSettings
+    corpus_settings: CorpusSettings
+    runtime: Runtime
+    ranks: Ranks
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What training left, before any of it is a student folder."""
+
+    state: TrainState
+    run: str
+    """The run's own mark, by which its student is known."""
+    seconds: float
+    num_sentences: int
+    held_out: np.ndarray
+    dev_set: str | None
+
+
+def _claim(
+    place: RunFolder, settings: DistillSettings, *, resume: bool, overwrite: bool
+) -> tuple[dict[str, Any] | None, Checkpoint | None]:
+    place.lock()
+    finished = place.finished() if resume else None
+    if finished:
+        require_same_run(_compared(finished["settings"]), _compared(asdict(settings)))
+        place.remove_work()
+        return finished, None
+    return None, place.claim(resume=resume, overwrite=overwrite)
+
+
+def _compared(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE}
+
+
+def _train(job: _Job, material: Material, checkpoint: Checkpoint | None) -> _Trained:
+    """Train from the start or from a checkpoint, with a progress line."""
+    settings, ranks = job.settings, job.ranks
+    training_rows, held_out = hold_out(len(material.corpus), settings)
+    inputs = Inputs(
+        tokens=material.tokens,
+        teacher=material.teacher,
+        rows=training_rows,
+        settings=settings,
+        runtime=job.runtime,
+        ranks=ranks,
     )
-    corpus = prepare_corpus(sources.corpus, corpus_settings)
-    store, teacher_facts = _teacher_rows(sources, corpus, runtime)
-    # the student stands in for its teacher, so it hands out vectors of the same kind
-    student.normalize = bool(store.manifest["normalized"])
-    tokens = tokenize_corpus(corpus, student.tokenizer, min(settings.max_length, student.max_length))
-    training_rows, held_out = hold_out(len(corpus), settings)
+    plan = plan_steps(inputs)
+    dev = choose_dev(material, held_out, job.runtime, ranks)
+    dev_set = dev.name if dev else None
+    run = ranks.on_main(lambda: _identify(job, material, checkpoint, dev_set))
+    model = _new_model(job, material)
+    watch = Watch(
+        job.place, dev, settings, steps_per_epoch=plan.steps_per_epoch, run=run, checkpoint=checkpoint, ranks=ranks
+    )
+    done = plan.num_sentences_of(checkpoint.facts["step"]) if checkpoint else 0
+    with console.Progress("distill", plan.num_sentences_of(plan.num_steps), "sentences", initial=done) as progress:
 
-    model = DistillModel(student, store.embeddings.shape[1], settings).to(runtime.torch_device())
-    if runtime.device == "cpu":
+        def on_step(record: StepRecord) -> None:
+            facts = f"loss {record.loss:.4f}, lr {record.lr:.2e}, scale {record.scale:.2f}"
+            progress.update(record.num_sentences, facts)
+
+        with ranks.told_once(NonFiniteLoss), _keeping_last_good(job, model):
+            state = train(model, inputs, on_step, watcher=watch)
+    watch.close()
+    return _Trained(state, run["run"], watch.stopwatch.seconds, len(training_rows), held_out, dev_set)
+
+
+def _identify(job: _Job, material: Material, checkpoint: Checkpoint | None, dev_set: str | None) -> dict[str, Any]:
+    """The marks of this run, which all its checkpoints carry; a resumed run has to bear the same."""
+    identity = {
+        **_compared(asdict(job.settings)),
+        "teacher": material.store.manifest["teacher_fingerprint"],
+        "student": material.student.fingerprint,
+        "corpus": material.corpus.fingerprint,
+        "processes": job.ranks.world_size,
+        "device": job.runtime.device.partition(":")[0],
+        "compute_dtype": job.runtime.dtype,
+        "development scores": dev_set,
+    }
+    if checkpoint is None:
+        return {"run": secrets.token_hex(8), "identity": identity}
+    require_same_run(checkpoint.facts["identity"], identity)
+    return {name: checkpoint.facts[name] for name in ("run", "identity")}
+
+
+def _new_model(job: _Job, material: Material) -> DistillModel:
+    set_seed(job.settings.seed)
+    model = DistillModel(material.student, material.teacher.width, job.settings).to(job.runtime.torch_device())
+    if job.runtime.device == "cpu":
         # the backward pass of the fused kernel alone took 46 % of a step on a CPU
-        student.set_attention("eager")
-    started = time.monotonic()
-    last = _train_aloud(model, tokens, store, training_rows, settings, runtime, out)
-    seconds = time.monotonic() - started
+        material.student.set_attention("eager")
+    if job.ranks.rank:
+        set_seed(job.settings.seed + job.ranks.rank)  # each process another dropout
+    return model
 
-    agreed = _held_out_agreement(student, corpus, store, held_out, runtime) if len(held_out) >= 3 else None
-    if agreed:
-        console.log(f"agreement with the teacher on {len(held_out):,} held-out sentences: {agreed}")
-    report = DistillReport(
-        folder=out,
-        num_sentences=len(training_rows),
-        num_steps=last.step,
-        seconds=seconds,
-        final_loss=last.loss,
-        logit_scale=model.scale.item(),
-        agreement=agreed,
-    )
-    facts = _resolved(sources, settings, corpus_settings, corpus, runtime, teacher_facts, report)
-    save_student(student.cpu(), out, card=model_card(student, facts), settings=facts)
+
+@contextmanager
+def _keeping_last_good(job: _Job, model: DistillModel) -> Iterator[None]:
+    """On a non-finite loss keep the last good student beside `out`."""
+    try:
+        yield
+    except NonFiniteLoss as error:
+        rescued = job.place.out.with_name(job.place.out.name + ".last-good")
+        if job.ranks.is_main:
+            shutil.rmtree(rescued, ignore_errors=True)
+            save_student(model.encoder.cpu(), rescued, card=f"Stopped: {error.message}\n", settings={})
+        raise NonFiniteLoss(f"{error.message}; the last good student is in {rescued}", hint=error.hint) from error
+
+
+def _finish(job: _Job, material: Material, trained: _Trained) -> DistillReport:
+    """Put the best student into `out`, and the last one beside it where that is another."""
+    place, state = job.place, trained.state
+    selection, student = state.selection, material.student
+    best_step = selection.best_step if selection.best_score is not None else state.step
+    records = read_json_lines(place.metrics)
+    curves = place.work / "curves.png"
+    draw_curves(records, curves)
+    beside = (place.metrics, place.speed, curves)
+
+    def publish(target: Path, step: int) -> DistillReport:
+        agreed = material.agreement(trained.held_out, job.runtime)
+        at = next(record for record in reversed(records) if record["kind"] == "step" and record["step"] == step)
+        scores = {record["step"]: record["dev_score"] for record in records if record["kind"] == "evaluation"}
+        report = DistillReport(
+            folder=place.out,
+            num_sentences=trained.num_sentences,
+            num_steps=state.step,
+            seconds=trained.seconds,
+            final_loss=at["loss"],
+            logit_scale=state.model.scale.item(),
+            kept_step=step,
+            dev_set=trained.dev_set,
+            dev_score=scores.get(step),
+            agreement=agreed,
+        )
+        facts = {"run": trained.run, **_resolved(job, material, report)}
+        card = model_card(student, facts)
+        whole = state.model.with_projection() if job.settings.keep_projection else student
+        place.publish(lambda folder: save_student(whole, folder, card=card, settings=facts, beside=beside), target)
+        return report
+
+    if best_step != state.step:
+        publish(place.last, state.step)
+        state.model.load_state_dict(load_tensors(place.best(best_step)))
+        console.log(f"kept the student of step {best_step:,}; the last one is in {place.last}")
+    report = publish(place.out, best_step)
+    place.remove_work()
+    if report.agreement:
+        console.log(f"agreement with the teacher on {len(trained.held_out):,} held-out sentences: {report.agreement}")
     return report
 
 
-def _teacher_rows(sources: DistillSources, corpus: Corpus, runtime: Runtime) -> tuple[EmbeddingStore, dict[str, Any]]:
-    """Open the store that is given, or make one; the teacher's weights are freed before training starts."""
-    teacher = load_encoder(sources.teacher, pooler=sources.teacher_pooler, revision=sources.teacher_revision)
-    facts = {
-        "source": teacher.source,
-        "num_parameters": teacher.num_parameters,
-        "num_layers": teacher.num_layers,
-        "embedding_dim": teacher.embedding_dim,
-        "pooling": teacher.pooling,
-    }
-    if sources.embeddings is not None:
-        return open_store(sources.embeddings, corpus=corpus, teacher=teacher), facts
-    folder = data_home() / "embeddings" / f"{teacher.fingerprint[:16]}-{corpus.fingerprint[:16]}-{runtime.dtype}"
-    return extract(teacher, corpus, folder, EncodeSettings(), runtime), facts
-
-
-def hold_out(num_sentences: int, settings: DistillSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Split row numbers into those trained on and those kept to score agreement, both ascending."""
-    num_held_out = min(settings.num_held_out, num_sentences // 20)
-    chosen = np.random.default_rng(settings.seed).permutation(num_sentences)
-    return np.sort(chosen[num_held_out:]), np.sort(chosen[:num_held_out])
-
-
-def _train_aloud(
-    model: DistillModel,
-    tokens: TokenStore,
-    store: EmbeddingStore,
-    rows: np.ndarray,
-    settings: DistillSettings,
-    runtime: Runtime,
-    out: Path,
-) -> StepRecord:
-    """Train with a progress line; on a non-finite loss keep the last good student beside `out`."""
-    records: list[StepRecord] = []
-    num_planned = min(
-        settings.epochs * len(rows), (settings.max_steps or settings.epochs * len(rows)) * settings.batch_size
-    )
-    with console.Progress("distill", num_planned, "sentences") as progress:
-
-        def on_step(record: StepRecord) -> None:
-            records[:] = [record]
-            progress.update(
-                record.num_sentences, f"loss {record.loss:.4f}, lr {record.lr:.2e}, scale {record.scale:.2f}"
-            )
-
-        try:
-            teacher = StoredTeacher(store.embeddings, runtime)
-            inputs = Inputs(tokens=tokens, teacher=teacher, rows=rows, settings=settings, runtime=runtime)
-            train(model, inputs, on_step)
-        except NonFiniteLoss as error:
-            rescued = out.with_name(out.name + ".last-good")
-            shutil.rmtree(rescued, ignore_errors=True)
-            save_student(model.encoder.cpu(), rescued, card=f"Stopped: {error.message}\n", settings={})
-            raise NonFiniteLoss(f"{error.message}; the last good student is in {rescued}", hint=error.hint) from error
-    return records[0]
-
-
-def _held_out_agreement(
-    student: SentenceEncoder, corpus: Corpus, store: EmbeddingStore, rows: np.ndarray, runtime: Runtime
-) -> Agreement:
-    embeddings = embed_sentences(student, corpus.take(rows), runtime, EncodeSettings())
-    return agreement(embeddings, store.embeddings[rows])
-
-
-def _resolved(
-    sources: DistillSources,
-    settings: DistillSettings,
-    corpus_settings: CorpusSettings,
-    corpus: Corpus,
-    runtime: Runtime,
-    teacher: dict[str, Any],
-    report: DistillReport,
-) -> dict[str, Any]:
+def _resolved(job: _Job, material: Material, report: DistillReport) -> dict[str, Any]:
     """All that is needed to run this again, and what came of it, for `distilcse.json` and the card."""
     import transformers
 
+    sources, corpus, runtime = job.sources, material.corpus, job.runtime
     return {
         "stage": "distill",
         "versions": {"distilcse": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
-        "teacher": teacher,
+        "teacher": material.teacher_facts,
         "student": {"reference": sources.student, "keep_layers": sources.keep_layers and list(sources.keep_layers)},
         "corpus": {
             "inputs": list(sources.corpus),
             "num_sentences": len(corpus),
             "fingerprint": corpus.fingerprint,
-            "settings": asdict(corpus_settings),
+            "settings": asdict(job.corpus_settings),
         },
-        "settings": asdict(settings),
-        "runtime": {"device": runtime.device, "dtype": runtime.dtype, "reason": runtime.reason},
+        "settings": asdict(job.settings),
+        "runtime": {
+            "device": runtime.device,
+            "dtype": runtime.dtype,
+            "reason": runtime.reason,
+            "num_processes": job.ranks.world_size,
+        },
         "result": report.as_dict(),
     }

@@ -11,6 +11,7 @@ D teacher width.
 """
 
 import math
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,7 +33,7 @@ from distilcse_cli.training.contrast import FalseNegatives, pairs_of_same_text
 from distilcse_cli.training.losses import ckd_loss, cosine_loss, kl_loss, mse_loss
 from distilcse_cli.training.model import DistillModel
 from distilcse_cli.training.schedule import cosine_with_warmup
-from distilcse_cli.training.signals import StopWish, stop_wishes
+from distilcse_cli.training.signals import Interrupted, StopWish, stop_wishes
 from distilcse_cli.training.state import TrainState, new_optimizer
 from distilcse_cli.training.teacher_rows import TeacherRows
 
@@ -108,11 +109,13 @@ def train(
 
     Raises:
         NonFiniteLoss: naming the step, on all processes; `model` keeps the weights from before it.
+        Interrupted: behind a step, on all processes, when one was asked to stop.
     """
     settings, ranks = inputs.settings, inputs.ranks
     plan = plan_steps(inputs)
     warmup_steps = settings.warmup_epochs * len(inputs.rows) / plan.batch_size
-    state = TrainState(model, new_optimizer(model), _new_bank(inputs))
+    bank_is_shared = settings.bank == "shared" or ranks.world_size == 1
+    state = TrainState(model, new_optimizer(model), _new_bank(inputs), bank_is_shared)
     if watcher:
         watcher.start(state)
     # nothing should depend on every machine's having loaded the same numbers
@@ -152,7 +155,13 @@ def train(
             on_step(record)
             if watcher:
                 watcher.after_step(state, record, stop=bool(stop))
+            if stop:
+                raise _interrupted(record, wish)
     return state
+
+
+def _interrupted(record: StepRecord, wish: StopWish) -> Interrupted:
+    return Interrupted(f"interrupted behind step {record.step:,} of {record.num_steps:,}", wish.by or signal.SIGINT)
 
 
 def plan_steps(inputs: Inputs) -> Plan:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from distilcse_cli.config import DistillSettings
+from distilcse_cli.models.dense import Dense
 from distilcse_cli.models.encoder import SentenceEncoder
 
 
@@ -15,7 +16,7 @@ class DistillModel(nn.Module):
     Args:
         encoder: the student.
         teacher_dim: D. A linear projection is added where the student's width differs; it is
-            dropped when training is over, for nothing but the comparison needs it.
+            dropped when training is over, unless `with_projection` is asked for.
         settings: gives the scale's starting value, its clamp, and whether it is learned.
     """
 
@@ -38,6 +39,21 @@ class DistillModel(nn.Module):
         """(B, T) token ids and mask to (B, D) projected embeddings, not normalised."""
         pooled = self.encoder(input_ids, attention_mask)
         return pooled if self.projection is None else self.projection(pooled)
+
+    def with_projection(self) -> SentenceEncoder:
+        """An encoder that shares the student's weights and ends with the projection, in its teacher's space."""
+        encoder = self.encoder
+        if self.projection is None:
+            return encoder
+        return SentenceEncoder(
+            encoder.backbone,
+            encoder.tokenizer,
+            pooling=encoder.pooling,
+            dense=[*(encoder.dense or ()), Dense(self.projection, "Identity")],
+            normalize=encoder.normalize,
+            max_length=encoder.max_length,
+            source=encoder.source,
+        )
 
     @torch.no_grad()
     def clamp_scale(self) -> None:

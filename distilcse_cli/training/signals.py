@@ -22,6 +22,7 @@ class Interrupted(DistilCSEError):
 
     def __init__(self, message: str, by: signal.Signals, *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
+        self.by = by
         self.exit_code = 128 + by.value
 
 

@@ -1,5 +1,6 @@
 """All that a run of stage 1 is at a step boundary, as tensors and JSON: what a checkpoint holds."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -32,6 +33,8 @@ class TrainState:
     model: DistillModel
     optimizer: torch.optim.Optimizer
     bank: MemoryBank
+    bank_is_shared: bool = True
+    """Whether all processes have the same bank."""
     step: int = 0
     """Steps taken."""
     tally: Tally = field(default_factory=Tally)
@@ -43,22 +46,23 @@ class TrainState:
         return self.optimizer.param_groups[0]["params"]
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Name of a file to names of its tensors."""
-        return {
-            "model": dict(self.model.state_dict()),
-            "optimizer": optimizer_tensors(self.optimizer),
-            "bank": self.bank.tensors(),
-        }
+        """What all processes have alike: name of a file to names of its tensors."""
+        tensors = {"model": dict(self.model.state_dict()), "optimizer": optimizer_tensors(self.optimizer)}
+        return tensors | ({"bank": self.bank.tensors()} if self.bank_is_shared else {})
+
+    def own_tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What only this process has, likewise."""
+        return {} if self.bank_is_shared else {"bank": self.bank.tensors()}
 
     def facts(self) -> dict[str, Any]:
         """The numbers, for JSON, which keeps every digit of them."""
         return {"step": self.step, "tally": asdict(self.tally), "selection": asdict(self.selection)}
 
-    def load(self, tensors: dict[str, dict[str, Tensor]], facts: dict[str, Any]) -> None:
-        """Become the state whose `tensors` and `facts` these are."""
-        self.model.load_state_dict(tensors["model"])
-        load_optimizer(self.optimizer, tensors["optimizer"])
-        self.bank.load(tensors["bank"])
+    def load(self, tensors: Callable[[str], dict[str, Tensor]], facts: dict[str, Any]) -> None:
+        """Become the state that gave these `facts` and, file by file, these tensors."""
+        self.model.load_state_dict(tensors("model"))
+        load_optimizer(self.optimizer, tensors("optimizer"))
+        self.bank.load(tensors("bank"))
         self.step = facts["step"]
         self.tally = Tally(**facts["tally"])
         self.selection = Selection(**facts["selection"])
