@@ -1,0 +1,1 @@
+"""Stage 2: supervised contrastive fine-tuning on triples."""
