@@ -128,13 +128,14 @@ def test_a_student_of_a_folder_that_keeps_all_layers_may_use_fewer(tiny: Callabl
 def test_what_was_last_tokenized_leaves_no_trace_in_the_saved_tokenizer(
     tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
-    encoder = load_encoder(str(tiny("bert")))
+    encoder = load_encoder(str(tiny("bert")), max_length=40)
     encoder.tokenizer.backend_tokenizer.enable_truncation(5)
     encoder.tokenizer.backend_tokenizer.enable_padding(length=9)
     save_student(encoder, tmp_path / "student", card="", settings={})
-    saved = AutoTokenizer.from_pretrained(tmp_path / "student").backend_tokenizer
-    assert saved.truncation is None
-    assert saved.padding is None
+    saved = AutoTokenizer.from_pretrained(tmp_path / "student")
+    assert saved.model_max_length == 40
+    assert saved.backend_tokenizer.truncation is None
+    assert saved.backend_tokenizer.padding is None
     assert encoder.tokenizer.backend_tokenizer.truncation is not None  # the caller's own is left alone
 
 
