@@ -12,10 +12,14 @@ from distilcse_cli.data import catalogue
 from distilcse_cli.data.corpus import prepare_corpus
 from distilcse_cli.errors import DataError
 from distilcse_cli.evaluation.comparison import Comparison, compare
+from distilcse_cli.evaluation.scoring import evaluate_encoder
+from distilcse_cli.evaluation.settings import EvalSettings
+from distilcse_cli.evaluation.tasks import choose_tasks, data_folder, load_data
 from distilcse_cli.files import atomic_path
-from distilcse_cli.models.encoder import load_encoder
+from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.runtime import Runtime, choose_runtime
 from distilcse_cli.training.distill import DistillSources, hold_out, run
+from senteval.tables import format_score
 
 TEACHER, ARTICLES = "all-minilm-l6", "news-articles"
 KEEP_LAYERS = (0, 2, 4)
@@ -31,7 +35,7 @@ class DemoReport:
     num_sentences: int
     num_held_out: int
     comparisons: list[Comparison]
-    sts: dict[str, float]
+    sts: dict[str, float | None]
     """STS average of each model x 100; empty where there is no SentEval data."""
     runtime: Runtime
 
@@ -46,7 +50,7 @@ class DemoReport:
         cosine = "-" if agreed.mean_cosine is None else f"{agreed.mean_cosine:.4f}"
         row = [one.name, str(one.num_layers), f"{one.num_parameters / 1e6:.1f}M", f"{one.sentences_per_second:,.0f}"]
         row += [f"{agreed.pair_spearman:.2f}", f"{agreed.neighbor_overlap:.2f} %", cosine]
-        return [*row, f"{self.sts[one.name]:.2f}"] if self.sts else row
+        return [*row, format_score(self.sts[one.name])] if self.sts else row
 
 
 def run_demo(
@@ -92,9 +96,23 @@ def run_demo(
         num_sentences=len(corpus),
         num_held_out=len(held_out),
         comparisons=comparisons,
-        sts={},
+        sts=_sts_averages(models, runtime),
         runtime=runtime,
     )
+
+
+def _sts_averages(models: dict[str, SentenceEncoder], runtime: Runtime) -> dict[str, float | None]:
+    """STS average x 100 of each model; empty where SentEval's data is not at hand."""
+    settings = EvalSettings()
+    folder = data_folder()
+    if not (folder / "downstream").is_dir():
+        console.log("no SentEval data at hand, so no STS column (DISTILCSE_DATA names a folder with senteval/ in it)")
+        return {}
+    data = load_data(choose_tasks("sts", ()), folder, settings)
+    return {
+        name: evaluate_encoder(model, data, settings, runtime).results.average(data.names)
+        for name, model in models.items()
+    }
 
 
 def _clear(student: Path) -> None:
