@@ -280,6 +280,26 @@ class FinetuneSettings:
         _at_least("--seed", self.seed, 0)
 
 
+PAPER_FINETUNE = {
+    "epochs": 5,
+    "batch_size": 128,
+    "lr": 5e-5,
+    "warmup_epochs": 0.1,
+    "logit_scale": 20.0,
+    "learn_logit_scale": True,
+    "exponential_scale": False,
+    "mask_same_text": False,
+    "max_length": 64,
+    "grad_clip": 1.0,
+    "num_held_out": 0,
+    "dropout": True,
+    "eval_every": 125,
+    "patience": 3.0,
+    "seed": 1111,
+}
+"""What was published for stage 2, with four processes; pooling `cls` goes with it."""
+
+
 def _at_least(name: str, value: float, least: float) -> None:
     if not (math.isfinite(value) and value >= least):
         raise UsageError(f"{name} is {value}, but must be at least {least}")

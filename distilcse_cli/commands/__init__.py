@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from distilcse_cli import __version__
-from distilcse_cli.commands import demo, distill, download, encode, env, eval, extract, presets
+from distilcse_cli.commands import demo, distill, download, encode, env, eval, extract, finetune, presets
 
 app = typer.Typer(
     name="distilcse",
@@ -40,6 +40,7 @@ def _root(
 app.command()(download.download)
 app.command()(demo.demo)
 app.command(cls=presets.AuthorsNamesCommand)(distill.distill)
+app.command(cls=finetune.AuthorsFinetuneCommand)(finetune.finetune)
 app.command()(env.env)
 app.command()(extract.extract)
 app.command()(encode.encode)

@@ -9,6 +9,7 @@ and S = C M sentences of this process, H student width.
 """
 
 import math
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,7 @@ from distilcse_cli.training.finetune.model import FinetuneModel
 from distilcse_cli.training.loop import NonFiniteLoss, StepRecord, Watcher
 from distilcse_cli.training.losses import cosine_loss
 from distilcse_cli.training.schedule import cosine_with_warmup
-from distilcse_cli.training.signals import StopWish
+from distilcse_cli.training.signals import Interrupted, stop_wishes
 from distilcse_cli.training.state import TrainState, new_optimizer
 from distilcse_cli.training.teacher_rows import TeacherRows
 
@@ -62,7 +63,6 @@ def train(
     on_step: Callable[[StepRecord], None],
     *,
     watcher: Watcher | None = None,
-    wish: StopWish | None = None,
 ) -> TrainState:
     """Train `model` in place.
 
@@ -71,13 +71,13 @@ def train(
         inputs: what it learns from.
         on_step: called after every optimizer step.
         watcher: evaluates and saves; None does neither.
-        wish: read at each step boundary; None is never asked to stop.
 
     Returns:
         What training left.
 
     Raises:
         NonFiniteLoss: naming the step, on all processes; `model` keeps the weights from before it.
+        Interrupted: behind a step, on all processes, when one was asked to stop.
     """
     settings, ranks = inputs.settings, inputs.ranks
     plan = plan_steps(inputs)
@@ -88,43 +88,51 @@ def train(
     # nothing should depend on every machine's having loaded the same numbers
     ranks.copy_([tensor.detach() for tensor in model.state_dict().values()])
     model.train(settings.dropout)
-    while state.step < plan.num_steps and not state.selection.ended:
-        batch = inputs.triples[plan.batch(state.step)]
-        lr = settings.lr * cosine_with_warmup(state.step, num_steps=plan.num_steps, warmup_steps=warmup_steps)
-        scale = model.scale.item()
+    with stop_wishes() as wish:
+        while state.step < plan.num_steps and not state.selection.ended:
+            batch = inputs.triples[plan.batch(state.step)]
+            lr = settings.lr * cosine_with_warmup(state.step, num_steps=plan.num_steps, warmup_steps=warmup_steps)
+            scale = model.scale.item()
 
-        sums = accumulate_gradient(model, batch, inputs)
-        stop = sums.new_tensor([wish is not None and wish.by is not None])
-        loss, cosine, num_hidden, stopped = sum_gradients(ranks, state.trained, torch.cat([sums, stop])).tolist()
-        grad_norm = torch.nn.utils.clip_grad_norm_(state.trained, settings.grad_clip).item()
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise NonFiniteLoss(
-                f"step {state.step + 1}: the loss is {loss}, its gradient's norm {grad_norm}",
-                hint="lower --lr, or try --compute-dtype float32",
+            sums = accumulate_gradient(model, batch, inputs)
+            told = torch.cat([sums, sums.new_tensor([wish.by is not None])])
+            loss, cosine, num_hidden, stop = sum_gradients(ranks, state.trained, told).tolist()
+            grad_norm = torch.nn.utils.clip_grad_norm_(state.trained, settings.grad_clip).item()
+            _require_finite(state.step + 1, loss, grad_norm)
+            for group in state.optimizer.param_groups:
+                group["lr"] = lr
+            state.optimizer.step()
+            state.optimizer.zero_grad(set_to_none=True)
+            model.clamp_scale()
+            state.step += 1
+
+            record = StepRecord(
+                step=state.step,
+                num_steps=plan.num_steps,
+                num_sentences=batch.size,
+                num_tokens=int(inputs.tokens.lengths[batch].sum()),
+                loss=loss,
+                scale=scale,
+                lr=lr,
+                grad_norm=grad_norm,
+                cosine=cosine / len(batch),
+                num_hidden=int(num_hidden),
             )
-        for group in state.optimizer.param_groups:
-            group["lr"] = lr
-        state.optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
-        model.clamp_scale()
-        state.step += 1
-
-        record = StepRecord(
-            step=state.step,
-            num_steps=plan.num_steps,
-            num_sentences=batch.size,
-            num_tokens=int(inputs.tokens.lengths[batch].sum()),
-            loss=loss,
-            scale=scale,
-            lr=lr,
-            grad_norm=grad_norm,
-            cosine=cosine / len(batch),
-            num_hidden=int(num_hidden),
-        )
-        on_step(record)
-        if watcher:
-            watcher.after_step(state, record, stop=bool(stopped))
+            on_step(record)
+            if watcher:
+                watcher.after_step(state, record, stop=bool(stop))
+            if stop:
+                behind = f"interrupted behind step {record.step:,} of {record.num_steps:,}"
+                raise Interrupted(behind, wish.by or signal.SIGINT)
     return state
+
+
+def _require_finite(step: int, loss: float, grad_norm: float) -> None:
+    if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+        raise NonFiniteLoss(
+            f"step {step}: the loss is {loss}, its gradient's norm {grad_norm}",
+            hint="lower --lr, or try --compute-dtype float32",
+        )
 
 
 def plan_steps(inputs: Inputs) -> Plan:
