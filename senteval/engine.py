@@ -106,8 +106,8 @@ class SE:
         return self.results
 
     def _embed(self, split: Split) -> Vectors:
-        second = None if split.partners is None else self._encode(split.partners)
-        return Vectors(self._encode(split.sentences), second)
+        first = self._encode(split.sentences)
+        return Vectors(first, None if split.partners is None else self._encode(split.partners))
 
     def _encode(self, sentences: list[str]) -> np.ndarray:
         """Run the batcher over SentEval's own batches."""
