@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,9 @@ class TokenRows:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
-        """(N,) int64: tokens in each row."""
+        """(N,) int64: tokens in each row. Computed once: the training loop asks in every step."""
         return np.diff(self.offsets)
 
     def row(self, i: int) -> np.ndarray:
