@@ -1,7 +1,6 @@
 """Which tasks an evaluation runs, where their data is, and reading it before any model is loaded."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import cast
 
 import senteval
 from distilcse_cli import console
-from distilcse_cli.config import data_home
+from distilcse_cli.data.evaluation_data import senteval_folder
 from distilcse_cli.errors import UsageError
 from distilcse_cli.evaluation.boundary import senteval_errors
 from distilcse_cli.evaluation.settings import TASK_SETS, EvalSettings, Mode, one_of
@@ -60,16 +59,8 @@ def choose_tasks(task_set: str | None, tasks: Sequence[str]) -> tuple[str, ...]:
 
 
 def data_folder(given: Path | None = None) -> Path:
-    """The folder that holds `downstream/`: the one given, else `$DISTILCSE_DATA/senteval`, else in the data home.
-
-    Without a given one, it is the first of the two that is there, and the first one if none is.
-    """
-    if given is not None:
-        return given.expanduser()
-    places = [data_home() / "datasets" / "senteval"]
-    if variable := os.environ.get("DISTILCSE_DATA"):
-        places.insert(0, Path(variable).expanduser() / "senteval")
-    return next((place for place in places if (place / "downstream").is_dir()), places[0])
+    """The folder that holds `downstream/`: the one given, else where `senteval_folder` finds it."""
+    return senteval_folder() if given is None else given.expanduser()
 
 
 def load_data(names: Sequence[str], folder: Path, settings: EvalSettings) -> EvalData:
