@@ -1,11 +1,8 @@
 """Stage 2's step: any split gives the same gradient; what is masked, kept near the teacher, and clamped."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +13,14 @@ from distilcse_cli.config import FinetuneSettings
 from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.inference import embed_rows
+from distilcse_cli.ranks import joined
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.finetune.loop import Inputs, accumulate_gradient, plan_steps, train
 from distilcse_cli.training.finetune.model import FinetuneModel
 from distilcse_cli.training.loop import NonFiniteLoss, StepRecord
 from distilcse_cli.training.teacher_rows import StoredTeacher
 from tests.tiny import WORDS
+from tests.training.processes import run_all, start, start_group
 
 FP32 = Runtime(device="cpu", dtype="float32", reason="test")
 Tiny = Callable[..., Path]
@@ -193,51 +192,33 @@ def test_a_loss_that_is_not_finite_names_the_step_and_leaves_the_weights(tiny: T
     assert all(torch.equal(value, before[name]) for name, value in model.encoder.state_dict().items())
 
 
-RANK_SCRIPT = """
-import json, sys
-import numpy as np, torch
-from dataclasses import replace
-from pathlib import Path
-from distilcse_cli.config import FinetuneSettings
-from distilcse_cli.ranks import joined
-from tests.training.test_finetune_loop import FP32, prepared, train
-torch.set_num_threads(1)
-folder, batch_size = sys.argv[1], int(sys.argv[2])
-teacher = np.random.default_rng(0).normal(size=(33, 5)).astype(np.float32)
-model, inputs = prepared(
-    lambda _: Path(folder), np.arange(33).reshape(11, 3) % 31, teacher=teacher, teacher_dim=5,
-    keep_teacher=0.5, batch_size=batch_size, epochs=2, micro_batch_tokens=40,
-)
-records = []
-with joined(FP32) as ranks:
-    train(model, replace(inputs, ranks=ranks), records.append)
-    if ranks.is_main:
-        print(json.dumps([[r.loss, r.grad_norm, r.scale, r.cosine, r.num_hidden, r.num_sentences] for r in records]))
-"""
+def _train_rank(folder: Path, batch_size: int, report: Path) -> None:
+    teacher = np.random.default_rng(0).normal(size=(31, 5)).astype(np.float32)
+    triples = np.arange(33).reshape(11, 3) % 31
+    model, inputs = prepared(
+        lambda _: folder,
+        triples,
+        teacher=teacher,
+        teacher_dim=5,
+        keep_teacher=0.5,
+        batch_size=batch_size,
+        epochs=2,
+        micro_batch_tokens=40,
+    )
+    records: list[StepRecord] = []
+    with joined(FP32) as ranks:
+        train(model, replace(inputs, ranks=ranks), records.append)
+        if ranks.is_main:
+            seen = [[r.loss, r.grad_norm, r.scale, r.cosine, r.num_hidden, r.num_sentences] for r in records]
+            report.write_text(json.dumps(seen))
 
 
-def test_two_processes_take_the_steps_of_one_with_twice_the_batch(tiny: Tiny) -> None:
-    def run(batch_size: int, world_size: int) -> list[list[float]]:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
-        place = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        command = [sys.executable, "-c", RANK_SCRIPT, str(tiny("bert")), str(batch_size)]
-        workers = [
-            subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                text=True,
-                env={**os.environ, **(place | {"RANK": str(r), "LOCAL_RANK": str(r)} if world_size > 1 else {})},
-            )
-            for r in range(world_size)
-        ]
-        outputs = [worker.communicate()[0] for worker in workers]
-        assert [worker.returncode for worker in workers] == [0] * world_size
-        return json.loads(outputs[0])
-
-    # 11 triples in batches of 5: the last has one, so that one of two processes has none
-    alone = run(batch_size=10, world_size=1)
-    together = run(batch_size=5, world_size=2)
-    assert len(alone) == len(together) == 4
-    for one, two in zip(alone, together, strict=True):
-        assert two == pytest.approx(one, rel=1e-4)
+def test_two_processes_take_the_steps_of_one_with_twice_the_batch(tiny: Tiny, tmp_path: Path) -> None:
+    folder, one, two = tiny("bert"), tmp_path / "one.json", tmp_path / "two.json"
+    # 11 triples, ten in a step: of each epoch one step has one triple, so that one of two processes has none
+    assert run_all([start(_train_rank, folder, 10, one)]) == [0]
+    assert run_all(start_group(2, _train_rank, folder, 5, two)) == [0, 0]
+    alone, together = json.loads(one.read_text()), json.loads(two.read_text())
+    assert sorted(step[-1] for step in alone) == [3, 3, 30, 30]
+    for expected, found in zip(alone, together, strict=True):
+        assert found == pytest.approx(expected, rel=1e-4)

@@ -42,6 +42,14 @@ class FinetuneReport:
     agreement: Agreement | None
     """With the teacher, if the student was kept near one."""
 
+    @property
+    def setback(self) -> str | None:
+        """What to warn of: a development score below the one that the student came with."""
+        before, now = self.start_score, self.dev_score
+        if before is None or now is None or now >= before:
+            return None
+        return f"fine-tuning has made the student worse: {self.dev_set} {before:.2f} before, {now:.2f} now"
+
     def as_dict(self) -> dict[str, Any]:
         """For `--json` and `distilcse.json`."""
         return asdict(self) | {"folder": str(self.folder)}

@@ -266,9 +266,8 @@ def _tell(report: FinetuneReport) -> None:
         console.log(f"held-out anchors that pick their positive: {report.held_out_accuracy:.2f} %")
     if report.agreement:
         console.log(f"agreement with the teacher on held-out anchors: {report.agreement}")
-    before, after = report.start_score, report.dev_score
-    if before is not None and after is not None and after < before:
-        console.warn(f"fine-tuning has made the student worse: {report.dev_set} {before:.2f} before, {after:.2f} now")
+    if report.setback:
+        console.warn(report.setback)
 
 
 def _resolved(job: _Job, report: FinetuneReport) -> dict[str, Any]:
