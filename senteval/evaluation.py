@@ -128,6 +128,8 @@ def _score_sts(
     for name in pairs:
         result[name] |= {kind: correlation.statistic(result[name][kind]) for kind in ("pearson", "spearman")}
     reported = task.dev_splits if mode == "dev" else task.test_splits
+    if absent := [name for name in reported if name not in pairs]:
+        raise ValueError(f"{task.name} was loaded without {', '.join(absent)}, which mode {mode!r} reports")
     score = correlation.aggregate({name: pairs[name] for name in reported}, aggregation)
     return result, StsScore(
         spearman=_percent(correlation.statistic(score.spearman)),

@@ -140,9 +140,6 @@ def _load_split(spec: SplitSpec, task: Task, data: Path) -> Split:
 
 def _read_part(part: Part, task: str, data: Path) -> Rows:
     files = [data / file for file in part.files]
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise _missing(missing, data)
     rows = part.read(files)
     if len(rows.labels) != part.size:
         raise DataError(

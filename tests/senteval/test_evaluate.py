@@ -94,6 +94,12 @@ def test_dev_mode_reports_the_dev_split_and_skips_tasks_without_one(tmp_path: Pa
     assert "a cat a cat" not in encode.calls[0]
 
 
+def test_tasks_loaded_in_another_mode_are_the_callers_bug(tmp_path: Path) -> None:
+    sick = write_sick(tmp_path, {"train": PAIRS, "dev": PAIRS, "test": PAIRS})
+    with pytest.raises(ValueError, match="SICKRelatedness was loaded without dev, which mode 'dev' reports"):
+        senteval.evaluate_loaded(letter_counts, [load_task(sick, tmp_path, mode="test")], mode="dev")
+
+
 def test_plain_results_are_json(tmp_path: Path) -> None:
     task = write_sts(tmp_path, {"headlines": PAIRS})
     results = senteval.evaluate_loaded(letter_counts, [load_task(task, tmp_path)])

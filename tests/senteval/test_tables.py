@@ -20,7 +20,6 @@ def results(mode: str = "test", **scores: Score) -> Results:
 
 
 def test_the_sts_table_has_the_seven_tasks_and_their_unrounded_mean() -> None:
-    # each value alone rounds down to 70.00, their mean 70.0049 too, but the sum of ten thousandths counts
     values = [70.004, 70.004, 70.004, 70.004, 70.004, 70.004, 70.014]
     table = sts_table(results(**{task: sts(value) for task, value in zip(STS_TASKS, values, strict=True)}))
     assert table.header == (*STS_TASKS, "Avg.")
