@@ -48,6 +48,7 @@ class SentEvalPath:
         return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
 
     def run(self) -> None:
+        """Score all seven tasks."""
         self.num_encodings = 0
         results = SE({"task_path": str(self.data), "kfold": 10}, self._batcher).eval(list(STS_TASKS))
         scores = [
@@ -69,6 +70,7 @@ class Ours:
         self.average = 0.0
 
     def run(self) -> None:
+        """Score all seven tasks."""
         data = load_data(STS_TASKS, self.data, self.settings)
         results = evaluate_encoder(self.encoder, data, self.settings, self.runtime).results
         self.num_encodings = results.num_sentences
