@@ -47,7 +47,7 @@ class RunFolder:
         return self.work / "best" / f"step-{step:08d}.safetensors"
 
     def lock(self) -> None:
-        """Keep other runs out until this process ends.
+        """Keep other runs out until `unlock`, or this process's death.
 
         Raises:
             DataError: another run works here, or the folder cannot be made.
@@ -60,6 +60,12 @@ class RunFolder:
             raise DataError(f"another run works in {self.work}", hint="wait for it, or choose another --out") from error
         except OSError as error:
             raise DataError(f"cannot write {self.work}: {error.strerror}", hint="choose another --out") from error
+
+    def unlock(self) -> None:
+        """Let other runs in; nothing happens if they were not kept out."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def finished(self) -> dict[str, Any] | None:
         """The settings file of the student in `out` if nothing is left to do for it, else None."""
@@ -91,7 +97,7 @@ class RunFolder:
                     hint="--resume goes on with it, --overwrite starts anew",
                 )
             checkpoint = None
-        self._require_free(overwrite)
+        self._require_free(overwrite, own_run=checkpoint.facts["run"] if checkpoint else None)
         if checkpoint is None:
             self._empty_work()
             if resume:
@@ -128,15 +134,19 @@ class RunFolder:
             if int(path.stem.removeprefix("step-")) not in keep:
                 path.unlink()
 
-    def _require_free(self, overwrite: bool) -> None:
+    def _require_free(self, overwrite: bool, *, own_run: str | None) -> None:
         for folder in (self.out, self.last):
             if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+                continue
+            is_student = (folder / SETTINGS).exists()
+            # a run may be killed between its last student and its best one
+            if own_run and is_student and read_json(folder / SETTINGS).get("run") == own_run:
                 continue
             if not overwrite:
                 if not any(self.work.iterdir()):
                     self.work.rmdir()
                 raise DataError(f"--out {folder} is not an empty folder", hint="choose another --out, or --overwrite")
-            if not (folder / SETTINGS).exists():
+            if not is_student:
                 raise DataError(f"{folder} is no student of ours, so --overwrite leaves it alone")
 
     def _empty_work(self) -> None:
@@ -164,7 +174,7 @@ def require_same_run(saved: dict[str, Any], now: dict[str, Any]) -> None:
 
 @contextmanager
 def resumable(place: RunFolder, ranks: Ranks) -> Iterator[None]:
-    """Say, on rank 0, how a run that is stopped within the context is gone on with.
+    """Say, on rank 0, how a run that is stopped within the context is gone on with; unlock its folder behind it.
 
     Raises:
         Interrupted: in place of itself and of KeyboardInterrupt, with the command's next words.
@@ -177,3 +187,5 @@ def resumable(place: RunFolder, ranks: Ranks) -> Iterator[None]:
         if not ranks.is_main:
             sys.exit(stopped.exit_code)
         raise Interrupted(f"{stopped.message}, what is done is kept in {place.work}", stopped.by, hint=hint) from None
+    finally:
+        place.unlock()

@@ -13,6 +13,7 @@ from distilcse_cli.config import DistillSettings
 from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.inference import embed_rows
+from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.bank import MemoryBank
 from distilcse_cli.training.loop import Inputs, StepRecord, train
@@ -26,13 +27,15 @@ RUNS = ("ckd_cls_queue32", "ckd_cls_noqueue", "ckd_cbp_queue20_bs12", "ckd_plus_
 POOLERS = {"cls": "cls", "cbp": "cls_before_pooler"}
 
 
-def _train(golden_dir: Path, golden: dict[str, Any]) -> tuple[DistillModel, MemoryBank, list[StepRecord]]:
+def train_golden(
+    golden_dir: Path, golden: dict[str, Any], ranks: Ranks = ALONE
+) -> tuple[DistillModel, MemoryBank, list[StepRecord]]:
     published = golden["settings"]
     settings = DistillSettings(
         loss="ckd+mse" if published["mse_added"] else "ckd",
         mse_raw=True,
         epochs=published["epochs"],
-        batch_size=published["batch_size"],
+        batch_size=published["batch_size"] // ranks.world_size,
         bank_size=published["queue_len"],
         lr=published["lr"],
         logit_scale=math.exp(published["logit_scale_init"]),
@@ -59,6 +62,7 @@ def _train(golden_dir: Path, golden: dict[str, Any]) -> tuple[DistillModel, Memo
         rows=np.arange(len(rows)),
         settings=settings,
         runtime=FP32,
+        ranks=ranks,
     )
     state = train(model, inputs, records.append)
     return model, state.bank, records
@@ -67,7 +71,7 @@ def _train(golden_dir: Path, golden: dict[str, Any]) -> tuple[DistillModel, Memo
 @pytest.mark.parametrize("name", RUNS)
 def test_stage_1_reproduces_the_authors_run(golden_dir: Path, name: str) -> None:
     golden = json.loads((golden_dir / "ckd_reference.json").read_text())[name]
-    model, bank, records = _train(golden_dir, golden)
+    model, bank, records = train_golden(golden_dir, golden)
 
     assert [record.loss for record in records] == pytest.approx(golden["loss"], rel=1e-4)
     assert [record.scale for record in records] == pytest.approx(golden["scale"], rel=1e-5)

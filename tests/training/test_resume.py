@@ -1,0 +1,207 @@
+"""A run that is killed, at any moment, and resumed ends as one that never was."""
+
+import json
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from distilcse_cli.errors import DataError, UsageError
+from distilcse_cli.training import loop
+from distilcse_cli.training.run_folder import RunFolder
+from distilcse_cli.training.signals import Interrupted
+from tests.training.conftest import Job
+from tests.training.processes import FileEvents, run_all, start, start_group
+
+NUM_KILLS = 10
+
+
+def _remove_nothing(_place: RunFolder) -> None:
+    pass
+
+
+def _keep_work() -> None:
+    """Leave the last checkpoint, to compare optimizer and bank too."""
+    RunFolder.remove_work = _remove_nothing  # type: ignore[method-assign]
+
+
+def _run(job: Job, *, kill_at: int | None = None, count_in: Path | None = None, **options: Any) -> None:
+    _keep_work()
+    events = FileEvents(kill_at)
+    job.run(**options)
+    if count_in:
+        count_in.write_text(str(events.count))
+
+
+def _run_rank(job: Job, kill_at: int | None, options: dict[str, Any]) -> None:
+    _run(job, kill_at=kill_at if os.environ["RANK"] == "0" else None, **options)
+
+
+def _everything(out: Path) -> dict[str, bytes]:
+    """The bytes of all that a run leaves and that the clock has no part in."""
+    checkpoint = sorted((out.with_name(out.name + ".run") / "checkpoints").glob("step-*"))[-1]
+    files = [out / "model.safetensors", out / "metrics.jsonl", *checkpoint.glob("*.safetensors")]
+    last = out.with_name(out.name + ".last") / "model.safetensors"
+    if last.exists():
+        files.append(last)
+    return {path.relative_to(out.parent).as_posix().replace(out.name, "OUT", 1): path.read_bytes() for path in files}
+
+
+def test_killed_at_any_touch_of_the_disk_and_resumed_it_ends_bit_for_bit_the_same(job: Job, tmp_path: Path) -> None:
+    whole = job.to(tmp_path / "whole")
+    assert run_all([start(_run, whole)]) == [0]
+    # a second one, for the number of events once corpus and teacher rows are there
+    again = job.to(tmp_path / "again")
+    assert run_all([start(_count, again, tmp_path / "events")]) == [0]
+    expected, num_events = _everything(whole.out), int((tmp_path / "events").read_text())
+    assert _everything(again.out) == expected
+
+    choose, num_killed, num_runs = random.Random(0), 0, 0
+    while num_killed < NUM_KILLS:
+        num_runs += 1
+        broken = job.to(tmp_path / f"broken-{num_runs}")
+        for kill_at in [choose.randint(1, num_events // 3) for _ in range(NUM_KILLS)]:
+            [code] = run_all([start(_run_killed, broken, kill_at)])
+            assert code in (0, -signal.SIGKILL)
+            num_killed += code == -signal.SIGKILL
+        assert run_all([start(_run_killed, broken, None)]) == [0]
+        assert _everything(broken.out) == expected
+
+
+def _run_killed(job: Job, kill_at: int | None) -> None:
+    _run(job, kill_at=kill_at, resume=True)
+
+
+def _count(job: Job, report: Path) -> None:
+    _run(job, count_in=report)
+
+
+def test_two_processes_killed_and_resumed_end_bit_for_bit_the_same(job: Job, tmp_path: Path) -> None:
+    whole = job.to(tmp_path / "whole", batch_size=4, bank="per-rank")
+    assert run_all(start_group(2, _run_rank, whole, None, {})) == [0, 0]
+    broken = whole.to(tmp_path / "broken")
+    codes = run_all(start_group(2, _run_rank, broken, 120, {}))
+    assert codes[0] == -signal.SIGKILL
+    assert run_all(start_group(2, _run_rank, broken, None, {"resume": True})) == [0, 0]
+    assert _everything(broken.out) == _everything(whole.out)
+
+
+def test_interrupted_it_saves_behind_the_step_and_says_how_to_go_on(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = job.to(tmp_path / "whole")
+    whole.run()
+
+    take_step = loop._backward
+
+    def press_ctrl_c(state: Any, *arguments: Any) -> torch.Tensor:
+        if state.step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return take_step(state, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_backward", press_ctrl_c)
+        with pytest.raises(Interrupted, match="behind step 7 of 20") as stopped:
+            job.run()
+    assert stopped.value.exit_code == 130
+    assert "--resume" in str(stopped.value.hint)
+    assert not job.out.exists()
+
+    job.run(resume=True)
+    for name in ("model.safetensors", "metrics.jsonl"):
+        assert (job.out / name).read_bytes() == (whole.out / name).read_bytes()
+    assert not job.out.with_name("student.run").exists()
+
+
+@pytest.fixture
+def interrupted(job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A job that was stopped behind its first step."""
+    with monkeypatch.context() as patch:
+        take_step = loop._backward
+
+        def stop(*arguments: Any) -> torch.Tensor:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return take_step(*arguments)
+
+        patch.setattr(loop, "_backward", stop)
+        with pytest.raises(Interrupted) as stopped:
+            job.run()
+    assert stopped.value.exit_code == 143
+    return job
+
+
+def test_other_settings_are_refused_by_name_with_both_values(interrupted: Job) -> None:
+    other = interrupted.to(interrupted.out, lr=3e-3, bank_size=40)
+    with pytest.raises(UsageError, match=r"bank_size was 50, is 40; lr was 0\.001, is 0\.003"):
+        other.run(resume=True)
+
+
+def test_settings_that_change_no_number_may_change(interrupted: Job) -> None:
+    interrupted.to(interrupted.out, save_every=7).run(resume=True)
+    assert (interrupted.out / "model.safetensors").exists()
+
+
+def test_an_interrupted_run_is_neither_forgotten_nor_trodden_on(interrupted: Job) -> None:
+    with pytest.raises(DataError, match="interrupted at step 1") as refused:
+        interrupted.run()
+    assert "--resume" in str(refused.value.hint)
+    interrupted.run(overwrite=True)
+    steps = [json.loads(line)["step"] for line in (interrupted.out / "metrics.jsonl").read_text().splitlines()]
+    assert steps[0] == 1
+    assert steps[-1] == 20
+
+
+def test_a_finished_student_is_replaced_only_when_asked_to(job: Job) -> None:
+    first = job.run()
+    with pytest.raises(DataError, match="not an empty folder"):
+        job.run()
+    assert not job.out.with_name("student.run").exists()
+    before = (job.out / "model.safetensors").read_bytes()
+    assert job.run(resume=True) == first
+    job.to(job.out, seed=7).run(overwrite=True)
+    assert (job.out / "model.safetensors").read_bytes() != before
+
+
+def test_overwrite_spares_what_is_no_student(job: Job) -> None:
+    job.out.mkdir()
+    (job.out / "thesis.txt").write_text("three years")
+    with pytest.raises(DataError, match="no student of ours"):
+        job.run(overwrite=True)
+    assert (job.out / "thesis.txt").read_text() == "three years"
+
+
+def test_the_last_two_checkpoints_are_kept_and_hold_no_pickle(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunFolder, "remove_work", _remove_nothing)
+    job.run()
+    folder = job.out.with_name("student.run") / "checkpoints"
+    # saved every third step and behind the last one
+    assert sorted(path.name for path in folder.iterdir()) == ["step-00000018", "step-00000020"]
+    newest = folder / "step-00000020"
+    names = {path.name for path in newest.iterdir()}
+    assert names == {"state.json", *(f"{name}.safetensors" for name in ("model", "optimizer", "bank", "rng-0"))}
+    assert len(load_file(newest / "bank.safetensors")["rows"]) == 50
+
+
+def test_a_second_run_in_the_same_folder_is_kept_out(job: Job) -> None:
+    place = RunFolder(job.out)
+    place.lock()
+    with pytest.raises(DataError, match="another run works in"):
+        job.run()
+    place.unlock()
+    job.run()
+
+
+def test_random_generators_go_on_where_they_were() -> None:
+    from distilcse_cli.training.checkpoint import rng_tensors, set_rng
+
+    random.gauss(0, 1)
+    saved = rng_tensors()
+    draws = [(random.gauss(0, 1), random.random(), np.random.rand(), torch.rand(()).item()) for _ in range(3)]  # noqa: NPY002
+    set_rng(saved)
+    assert draws == [(random.gauss(0, 1), random.random(), np.random.rand(), torch.rand(()).item()) for _ in range(3)]  # noqa: NPY002
