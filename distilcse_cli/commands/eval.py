@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from distilcse_cli.evaluation.settings import (
     EvalSettings,
     check_out,
 )
+
+if TYPE_CHECKING:
+    from distilcse_cli.evaluation.report import Report
 
 Models = Annotated[
     list[str] | None,
@@ -114,13 +117,26 @@ def evaluate(
     chosen = choose_tasks(authors_task_set if task_set is None else task_set, _names(tasks, context.args))
     loaded = load_data(chosen, data_folder(data), settings)
 
-    from distilcse_cli.evaluation.out import write_out
     from distilcse_cli.evaluation.run import ModelChoice, evaluate_models
     from distilcse_cli.runtime import choose_runtime
 
     choices = [ModelChoice(ref=ref, pooler=pooler, revision=revision) for ref in refs]
     compared = ModelChoice(ref=teacher, pooler=teacher_pooler, revision=teacher_revision) if teacher else None
     report = evaluate_models(choices, compared, loaded, settings, choose_runtime(device, compute_dtype))
+    _deliver(report, json, out, out_format)
+
+
+def _names(tasks: Sequence[str] | None, further: Sequence[str]) -> list[str]:
+    """Names of tasks, those behind the option's own value included."""
+    if further and not tasks:
+        raise UsageError(f"Got unexpected extra argument {further[0]!r}", hint="see distilcse eval --help")
+    return [*(tasks or ()), *further]
+
+
+def _deliver(report: "Report", json: bool, out: Path | None, out_format: str) -> None:
+    """Print a report, and write it if that was asked for."""
+    from distilcse_cli.evaluation.out import write_out
+
     for remark in report.remarks():
         console.log(remark)
     if json:
@@ -129,10 +145,3 @@ def evaluate(
         console.result(report.text())
     if out is not None:
         write_out(report, out, out_format)
-
-
-def _names(tasks: Sequence[str] | None, further: Sequence[str]) -> list[str]:
-    """Names of tasks, those behind the option's own value included."""
-    if further and not tasks:
-        raise UsageError(f"Got unexpected extra argument {further[0]!r}", hint="see distilcse eval --help")
-    return [*(tasks or ()), *further]

@@ -29,13 +29,13 @@ class Report:
     @cached_property
     def by_label(self) -> dict[str, Evaluation]:
         """Evaluations by a short name of their model, no two alike; the teacher comes first and is called that."""
-        teacher = {TEACHER: self.teacher} if self.teacher else {}
-        short = [short_name(one.model) for one in self.evaluations]
-        labels = [
-            name if short.count(name) == 1 and name not in teacher else one.model
-            for name, one in zip(short, self.evaluations, strict=True)
-        ]
-        return teacher | dict(zip(labels, self.evaluations, strict=True))
+        labeled = {TEACHER: self.teacher} if self.teacher else {}
+        for one in self.evaluations:
+            name = short_name(one.model)
+            if name == TEACHER or [short_name(other.model) for other in self.evaluations].count(name) > 1:
+                name = one.model
+            labeled[f"{name} ({one.pooler})" if name in labeled else name] = one
+        return labeled
 
     @property
     def is_single(self) -> bool:

@@ -1,5 +1,6 @@
 """Several models on the same tasks, one after the other, the teacher first."""
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +40,10 @@ def evaluate_models(
     folders = {
         choice: resolve_reference(choice.ref, revision=choice.revision) for choice in (teacher, *models) if choice
     }
-    evaluations = {
-        choice: _evaluate(choice, _commit(folder), data, settings, runtime) for choice, folder in folders.items()
-    }
+    evaluations = {}
+    for choice, folder in folders.items():
+        evaluations[choice] = _evaluate(choice, _commit(folder), data, settings, runtime)
+        gc.collect()  # a model is part of reference cycles, and two large ones may be too many
     return Report(
         evaluations=tuple(evaluations[choice] for choice in models),
         teacher=evaluations[teacher] if teacher else None,

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,20 @@ def test_a_usage_error_is_one_line(evaluate: Eval, arguments: list[str], message
     assert done.stdout == ""
     assert done.stderr.startswith(f"error: {message}")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"), [(["--mode", "train"], 2), (["--tasks", "STS21"], 2), (["--data", "nowhere"], 3)]
+)
+def test_what_is_wrong_is_said_without_torch(arguments: list[str], exit_code: int) -> None:
+    code = (
+        "import sys\n"
+        "from distilcse_cli.__main__ import run\n"
+        f"sys.argv = ['distilcse', 'eval', '--model', 'm', *{arguments!r}]\n"
+        "print(run(), [name for name in ('torch', 'transformers', 'scipy', 'sklearn') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{exit_code} []\n"
 
 
 def test_the_authors_argument_names_are_not_in_the_help(distilcse: Eval) -> None:

@@ -97,6 +97,8 @@ def test_models_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> Non
     models = [evaluation(ALL_STS, model=str(place)) for place in places]
     labels = list(report(*models, teacher=evaluation(ALL_STS)).by_label)
     assert labels == ["teacher", str(places[0]), str(places[1]), str(places[2]), "other"]
+    poolings = report(evaluation(ALL_STS, pooler="avg"), evaluation(ALL_STS, pooler="cls"))
+    assert list(poolings.by_label) == ["m", "m (cls)"]
 
 
 def test_the_json_of_one_model() -> None:

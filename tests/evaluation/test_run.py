@@ -1,0 +1,61 @@
+import gc
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distilcse_cli.errors import ModelError
+from distilcse_cli.evaluation import run
+from distilcse_cli.evaluation.run import ModelChoice, evaluate_models
+from distilcse_cli.evaluation.settings import EvalSettings
+from tests.evaluation.small import FP32, Tiny, data_of, sts
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.fixture
+def alive(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """How many encoders there are whenever another one has been loaded; garbage is not collected by chance."""
+    loaded: list[weakref.ref[Any]] = []
+    counts: list[int] = []
+    load_encoder = run.load_encoder
+
+    def load_and_count(*arguments: Any, **settings: Any) -> Any:
+        encoder = load_encoder(*arguments, **settings)
+        loaded.append(weakref.ref(encoder))
+        counts.append(sum(reference() is not None for reference in loaded))
+        return encoder
+
+    monkeypatch.setattr(run, "load_encoder", load_and_count)
+    gc.disable()
+    yield counts
+    gc.enable()
+
+
+def test_models_are_in_memory_one_at_a_time_the_teacher_first(tiny: Tiny, alive: list[int]) -> None:
+    choices = [ModelChoice(ref=str(tiny()), pooler=pooler) for pooler in ("avg", "cls", "avg_top2")]
+    teacher = ModelChoice(ref=str(tiny(num_layers=2)), pooler="avg")
+    report = evaluate_models([*choices, choices[0]], teacher, data_of(sts()), EvalSettings(), FP32)
+    assert alive == [1, 1, 1, 1]
+    # the one named twice is run once
+    assert [one.pooler for one in report.evaluations] == ["avg", "cls", "avg_top2"]
+    assert report.teacher is not None
+    assert next(iter(report.by_label)) == "teacher"
+
+
+def test_every_reference_is_resolved_before_a_model_is_loaded(tiny: Tiny, alive: list[int]) -> None:
+    choices = [ModelChoice(ref=str(tiny())), ModelChoice(ref="no-such-model")]
+    with pytest.raises(ModelError, match="no model no-such-model"):
+        evaluate_models(choices, None, data_of(sts()), EvalSettings(), FP32)
+    assert alive == []
+
+
+def test_a_snapshot_of_the_hub_is_known_by_its_commit(tiny: Tiny, tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--org--name" / "snapshots" / "c0ffee"
+    snapshot.parent.mkdir(parents=True)
+    snapshot.symlink_to(tiny())
+    choices = [ModelChoice(ref=str(snapshot), pooler="avg"), ModelChoice(ref=str(tiny()), pooler="cls")]
+    report = evaluate_models(choices, None, data_of(sts()), EvalSettings(), FP32)
+    assert [one.revision for one in report.evaluations] == ["c0ffee", None]
