@@ -110,3 +110,12 @@ def hub_environment(hub: FakeHub, hf_home: Path) -> dict[str, str]:
         "NO_PROXY": "127.0.0.1,localhost",
     }
     return kept | settings | {"OMP_NUM_THREADS": "1"}
+
+
+def run_instant(*argv: object, code: int, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run `distilcse` in a process of its own; check its exit code and that it does not show a traceback."""
+    command = [sys.executable, "-m", "tests.download.instant", *map(str, argv)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code, f"{argv}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done

@@ -4,8 +4,9 @@ The client reads `HF_ENDPOINT` when it is imported, and importing it takes longe
 download: so one process serves all tests of a session. It reads a job a line from stdin, as JSON,
 and answers with a line. It waits between retries no time at all; everything else is as installed.
 
-A job is `{"argv": …, "environment": …}`, or `{"resolve": reference, "environment": …}`, or with `"fork": true` answered by a child's id at once,
-to be killed, and by the result of waiting for it to `{"wait": id}`.
+A job is `{"argv": …, "environment": …}`, or `{"resolve": reference, "environment": …}`; with
+`"fork": true` it is answered by a child's id at once, which can be killed, and `{"wait": id}` by
+how that child ended.
 """
 
 import io
@@ -29,6 +30,7 @@ _ENVIRONMENT = dict(os.environ)
 def run(job: dict[str, Any]) -> dict[str, Any]:
     os.environ.clear()
     os.environ.update(_ENVIRONMENT | job["environment"])
+    constants.HF_HUB_DOWNLOAD_TIMEOUT = float(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT", "60"))
     constants.HF_HUB_OFFLINE = os.environ.get("HF_HUB_OFFLINE") == "1"
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         if "resolve" in job:

@@ -117,7 +117,8 @@ class FakeHub:
 
             def do_GET(self) -> None:
                 self.close_connection = True
-                path = unquote(self.path.partition("?")[0]).strip("/")
+                # a request to a proxy names the host as well
+                path = re.sub(r"^http://[^/]+", "", unquote(self.path.partition("?")[0])).strip("/")
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 hub.requests.append(Asked(host, path, headers))
                 if path == "api/agent-harnesses":

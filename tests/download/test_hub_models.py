@@ -11,11 +11,11 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.download.conftest import Client, hub_environment
-from tests.download.fake_hub import COMMIT, Fault, FakeHub, Repo
+from tests.download.fake_hub import COMMIT, FakeHub, Fault, Repo
 
 UNWANTED = {
-    **{name: b"x" for name in ("pytorch_model.bin", "tf_model.h5", "onnx/model.onnx", "modeling_evil.py", "logo.png")},
-    **{name: b"{}" for name in ("onnx/config.json", "checkpoint-5/config.json", "checkpoint-5/model.safetensors")},
+    **dict.fromkeys(("pytorch_model.bin", "tf_model.h5", "onnx/model.onnx", "modeling_evil.py", "logo.png"), b"x"),
+    **dict.fromkeys(("onnx/config.json", "checkpoint-5/config.json", "checkpoint-5/model.safetensors"), b"{}"),
 }
 
 
@@ -80,7 +80,7 @@ def test_pickled_weights_are_downloaded_only_where_there_are_no_others(
 
 
 def test_what_another_tool_has_left_in_the_cache_of_the_hub_client_is_used_without_asking(
-    client: Client, hub: FakeHub, home: Path, tmp_path: Path, model: dict[str, bytes]
+    hub: FakeHub, home: Path, tmp_path: Path, model: dict[str, bytes]
 ) -> None:
     hub.repos["owner/name"] = Repo(model)
     environment = hub_environment(hub, tmp_path / "hf") | {"DISTILCSE_HOME": str(home)}

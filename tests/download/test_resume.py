@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.download.conftest import Client
-from tests.download.fake_hub import Fault, FakeHub, Repo
+from tests.download.fake_hub import FakeHub, Fault, Repo
 
 SIZE = 300_000
 CONTENT = random.Random(1).randbytes(SIZE)

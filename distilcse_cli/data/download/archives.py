@@ -45,7 +45,7 @@ def unpack_tar(path: Path, folder: Path, scratch: Path, *, name: str, num_bytes:
         plain = _decompressed(path, scratch, name, budget + MAX_MEMBERS * 2 * tarfile.BLOCKSIZE)
         with tarfile.open(plain, mode="r:") as archive:
             return _unpack(archive, folder, name, budget)
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+    except (tarfile.TarError, EOFError) as error:
         raise NetworkError(f"{name} is no valid tar file: {error}") from error
     except (ValueError, OverflowError, UnicodeError, RecursionError) as error:  # numbers and names that no tar writes
         raise NetworkError(f"{name} is no valid tar file: {type(error).__name__}") from error
@@ -65,11 +65,18 @@ def _decompressed(path: Path, scratch: Path, name: str, budget: int) -> Path:
 
 def _copy(source: IO[bytes], target: IO[bytes], name: str, budget: int) -> None:
     done = 0
-    while piece := source.read(_PIECE):
+    while piece := _read(source, name):
         done += len(piece)
         if done > budget:
             raise NetworkError(f"{name} unpacks to more than the {budget:,} bytes allowed: refused")
         target.write(piece)
+
+
+def _read(source: IO[bytes], name: str) -> bytes:
+    try:
+        return source.read(_PIECE)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise NetworkError(f"{name} is no valid tar file: {error}") from error
 
 
 def _unpack(archive: tarfile.TarFile, folder: Path, name: str, budget: int) -> list[str]:

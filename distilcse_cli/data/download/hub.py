@@ -20,7 +20,8 @@ from distilcse_cli.data.download.retries import persist
 from distilcse_cli.data.download.transfer import RemoteFile
 from distilcse_cli.errors import NetworkError
 
-CARD = ("README.md", "LICENSE*")
+CARD = ("README*", "LICENSE*")
+"""What says whose the files are; a repository may do without."""
 _PICKLES = "pytorch_model*.bin"
 MODEL_FILES = ("*.json", "*.txt", "*.model", "model*.safetensors", _PICKLES, *CARD)
 """What a model is read from, in the repository's top folder and in those of its modules."""
@@ -72,6 +73,7 @@ class HubFiles:
             NetworkError: the hub cannot be reached, refuses, or sends something else than it announced.
             DataError: no room.
         """
+        refusals.check_endpoint()
         commit, listed = self._listing()
         remotes = self._choose(commit, listed)
         arrived = sum(transfer.kept_bytes(remote, place.kept) for remote in remotes)
@@ -84,7 +86,7 @@ class HubFiles:
         for name, sha256 in self.checks:
             check_sha256(place.files / name, sha256)
         card = card_statement(place.files / "README.md", "README.md")
-        hashes = [remote.sha256 for remote in remotes if remote.asked.file not in ("README.md", ".gitattributes")]
+        hashes = [r.sha256 for r in remotes if not any(fnmatchcase(str(r.asked.file), pattern) for pattern in CARD)]
         return Provenance(
             url=f"https://huggingface.co/{'datasets/' if self.repo_type == 'dataset' else ''}{self.repo}",
             sha256=hashes[0] if len(hashes) == 1 else None,
@@ -107,10 +109,12 @@ class HubFiles:
         name = str(remote.asked.file)
         if name == self.archive:
             into = place.files / self.unpack_into
-            left_out = archives.unpack_tar(path, into, place.scratch, name=name, num_bytes=self.max_unpacked_bytes)
+            try:
+                left_out = archives.unpack_tar(path, into, place.scratch, name=name, num_bytes=self.max_unpacked_bytes)
+            finally:
+                path.unlink()  # it is not needed any more, or not wanted
             if left_out:
                 console.warn(f"{name}: left out {len(left_out)} pickled files, such as {left_out[0]}")
-            path.unlink()
             return
         target = place.files / name
         target.parent.mkdir(parents=True, exist_ok=True)

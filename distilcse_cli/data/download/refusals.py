@@ -4,6 +4,7 @@ No text of an exception of the HTTP client is ever repeated: it may hold a token
 with a password or a signature in it.
 """
 
+import os
 import re
 import ssl
 from collections.abc import Iterator
@@ -57,6 +58,24 @@ def public_address(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def check_endpoint() -> None:
+    """Check `HF_ENDPOINT` before the hub client does, which cannot even be imported with some values of it.
+
+    Raises:
+        NetworkError: it is no address of a web server.
+    """
+    value = os.environ.get("HF_ENDPOINT")
+    if not value:
+        return
+    try:
+        parts = urlsplit(value)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port that is no number
+        is_address = False
+    if not is_address:
+        raise NetworkError("HF_ENDPOINT is no address of a hub", hint="such as https://huggingface.co, or unset it")
+
+
 def from_hub(asked: Asked, error: Exception, *, advanced: bool = False) -> Exception:
     """The failure to raise for what the hub client or its HTTP client has raised.
 
@@ -93,7 +112,8 @@ def from_hub(asked: Asked, error: Exception, *, advanced: bool = False) -> Excep
     if advanced:
         return TransientError(f"{label}: the connection broke ({reason})", hint=KEPT, advanced=True)
     hint = "check the connection, HF_ENDPOINT and proxy settings (HTTPS_PROXY, NO_PROXY)"
-    return TransientError(f"cannot have {label} from {endpoint()}: {reason}", hint=hint)
+    is_unlikely = name in ("ConnectError", "ProxyError")
+    return TransientError(f"cannot have {label} from {endpoint()}: {reason}", hint=hint, is_unlikely=is_unlikely)
 
 
 def not_the_hub(asked: Asked) -> NetworkError:

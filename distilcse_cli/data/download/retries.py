@@ -19,14 +19,21 @@ class TransientError(Exception):
         hint: what to do then.
         retry_after: seconds that the server asks to wait.
         advanced: whether more has arrived than ever before, so that patience starts anew.
+        is_unlikely: whether it is the kind of failure that seldom passes, and so deserves less of it.
     """
 
     def __init__(
-        self, message: str, *, hint: str | None = None, retry_after: float | None = None, advanced: bool = False
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        retry_after: float | None = None,
+        advanced: bool = False,
+        is_unlikely: bool = False,
     ) -> None:
         super().__init__(message)
         self.message, self.hint = message, hint
-        self.retry_after, self.advanced = retry_after, advanced
+        self.retry_after, self.advanced, self.is_unlikely = retry_after, advanced, is_unlikely
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +42,8 @@ class Patience:
 
     num_retries: int = 5
     """Failures in a row, none of which brought anything, after which to give up: one more than this."""
+    num_unlikely: int = 2
+    """The same, for failures that seldom pass: nobody waits half a minute to hear that there is no network."""
     first_delay: float = 1.0
     """Seconds before the first retry; each further one waits twice as long."""
     longest_delay: float = 30.0
@@ -63,7 +72,7 @@ def persist(attempt: Callable[[], _T]) -> _T:
         except TransientError as failure:
             num_failures = 1 if failure.advanced else num_failures + 1
             wait = max(PATIENCE.delay(num_failures), failure.retry_after or 0.0)
-            if num_failures > PATIENCE.num_retries:
+            if num_failures > (PATIENCE.num_unlikely if failure.is_unlikely else PATIENCE.num_retries):
                 message = f"{failure.message}, {num_failures} times in a row"
                 raise NetworkError(message, hint=failure.hint) from failure
             if (failure.retry_after or 0.0) > PATIENCE.longest_wait:

@@ -1,0 +1,32 @@
+"""`python -m tests.download.instant …`: `distilcse …`, in a process of its own, without waiting between retries.
+
+With `FORBID_NETWORK=1` the process ends with code 99 as soon as anything asks for an address,
+connects, or starts another process.
+"""
+
+import os
+import sys
+
+from distilcse_cli.__main__ import main
+from distilcse_cli.data.download import retries
+
+NETWORK_EVENTS = {"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen"}
+CAUGHT = 99
+
+
+def _forbid_network(event: str, arguments: tuple[object, ...]) -> None:
+    if event in NETWORK_EVENTS:
+        print(f"network: {event} {arguments}", file=sys.stderr, flush=True)
+        os._exit(CAUGHT)
+
+
+if __name__ == "__main__":
+    if os.environ.get("FORBID_NETWORK") == "1":
+        sys.addaudithook(_forbid_network)
+    retries.PATIENCE = retries.Patience(first_delay=0.0)
+    if sys.argv[1] == "resolve":
+        from distilcse_cli.models.references import resolve_reference
+
+        print(resolve_reference(sys.argv[2]))
+        sys.exit(0)
+    main()
