@@ -52,9 +52,8 @@ def encode(
     seconds = time.perf_counter() - started
 
     if report.num_truncated:
-        console.warn(
-            f"{report.num_truncated:,} of {report.num_rows:,} lines are longer than {report.max_length} tokens and were cut"
-        )
+        share = f"{report.num_truncated:,} of {report.num_rows:,} lines"
+        console.warn(f"{share} are longer than {report.max_length} tokens and were cut")
     rate = report.num_rows / seconds
     if json:
         timing = {"seconds": seconds, "sentences_per_second": rate}

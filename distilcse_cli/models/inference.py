@@ -19,6 +19,7 @@ from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.tokenizing import RowTokenizer
 from distilcse_cli.data.tokens import TokenRows
 from distilcse_cli.errors import DataError, DeviceError, ModelError
+from distilcse_cli.models.backbone import num_positions
 from distilcse_cli.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -178,12 +179,14 @@ def _forward(
     embeddings = np.empty((len(rows), encoder.embedding_dim), dtype=np.float32)
     was_training = encoder.training
     encoder.to(device).eval()
+    widths = _padded_widths(rows.lengths, num_positions(encoder.backbone))
     # one autocast context for all batches: it keeps the weights' bf16 copies until it is left
     try:
         with torch.inference_mode(), runtime.autocast():
-            for batch in token_budget_batches(rows.lengths, batch_tokens):
-                ids, mask = rows.pad(batch, encoder.pad_id)
-                embedded = encoder(ids.to(device), mask.to(device)).float()
+            for batch in token_budget_batches(widths, batch_tokens):
+                width = int(widths[batch[0]])
+                ids, mask = rows.pad(_fill_up(batch, batch_tokens // width), encoder.pad_id, width)
+                embedded = encoder(ids.to(device), mask.to(device))[: len(batch)].float()
                 if normalize:
                     embedded = functional.normalize(embedded, dim=-1)
                 embeddings[batch] = embedded.cpu().numpy()
@@ -194,6 +197,30 @@ def _forward(
     finally:
         encoder.train(was_training)
     return embeddings
+
+
+def _padded_widths(lengths: np.ndarray, num_positions: int | None) -> np.ndarray:
+    """(N,) width to pad each row to: eight to an octave, so 16, 18, 20, … 32, 36, 40, … 64, 72, …
+
+    A matrix kernel is made for one shape of batch and kept, and a new shape finds no freed buffer
+    of its size. With every width there is, encoding 60,000 sentences grew from 1.2 to 1.4 GB; on
+    this grid it stays at 1.0 to 1.1 GB for 3 % more padding.
+    """
+    table = np.array([_round_up(length, steps=8) for length in range(int(lengths.max(initial=1)) + 1)])
+    widths = table[np.maximum(lengths, 1)]
+    return widths if num_positions is None else np.minimum(widths, num_positions)
+
+
+def _fill_up(batch: np.ndarray, most_rows: int) -> np.ndarray:
+    """Repeat the last row of a batch that is not full, as odd numbers of rows are new shapes as well."""
+    num_rows = max(len(batch), min(_round_up(len(batch), steps=2), most_rows))
+    return np.pad(batch, (0, num_rows - len(batch)), mode="edge")
+
+
+def _round_up(number: int, steps: int) -> int:
+    """The next number of a grid that has `steps` points between a power of two and the next."""
+    step = max(1, (1 << number.bit_length() >> 1) // steps)
+    return -(-number // step) * step
 
 
 def _cast(embeddings: np.ndarray, dtype: str, first_row: int) -> np.ndarray:

@@ -95,6 +95,27 @@ def test_rows_come_out_in_the_order_of_the_sentences(encoder: SentenceEncoder, b
     np.testing.assert_allclose(embeddings, one_by_one(encoder, SENTENCES), atol=1e-5)
 
 
+def test_the_shapes_of_batches_are_few(encoder: SentenceEncoder) -> None:
+    shapes = []
+    encoder.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
+    sentences = [" ".join(["cat"] * num_words) for num_words in range(1, 50) for _ in range(3)]
+    embed_sentences(encoder, sentences, CPU, EncodeSettings(batch_tokens=200))
+    # 3 to 51 tokens: every width up to 16, then every second up to 32, then every fourth
+    assert {width for _, width in shapes} <= {*range(3, 16), *range(16, 32, 2), *range(32, 56, 4)}
+    # 200 // width rows at a time; the last batch, of what is left, is filled up to 1, 2, 3, 4, 6, 8, 12, …
+    assert all(rows == 200 // width for rows, width in shapes[:-1])
+    last_rows, last_width = shapes[-1]
+    assert last_rows in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 200 // last_width)
+
+
+def test_padding_does_not_go_past_the_models_positions(tiny: Callable[..., Path]) -> None:
+    encoder = load_encoder(str(tiny("bert")), pooler="avg", max_length=66)
+    sentence = " ".join(["cat"] * 64)  # 66 tokens, all the positions there are; the next width would be 72
+    np.testing.assert_allclose(
+        embed_sentences(encoder, [sentence], CPU, EncodeSettings()), one_by_one(encoder, [sentence]), atol=1e-5
+    )
+
+
 def test_normalized_rows_have_length_one_and_the_same_direction(encoder: SentenceEncoder) -> None:
     raw = one_by_one(encoder, SENTENCES)
     embeddings = embed_sentences(encoder, SENTENCES, CPU, EncodeSettings(normalize=True))
