@@ -167,26 +167,6 @@ class DistillSettings:
             raise UsageError("--batch-size 1 with --bank-size 0 leaves ckd no negatives", hint="raise one of them")
 
 
-PAPER_DISTILL = {
-    "loss": "ckd",
-    "epochs": 20,
-    "batch_size": 512,
-    "bank_size": 65_536,
-    "mask_same_text": False,
-    "lr": 2e-4,
-    "warmup_epochs": 0.1,
-    "logit_scale": math.e,
-    "learn_logit_scale": True,
-    "max_length": 64,
-    "grad_clip": 1.0,
-    "dropout": True,
-    "eval_every": 125,
-    "patience": 3.0,
-    "seed": 1111,
-}
-"""What was published for stage 1, with eight processes; pooling `cls` goes with it."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class TripletSettings:
     """How the rows of a table become triples of anchor, positive and hard negative, or pairs without a negative."""
@@ -278,26 +258,6 @@ class FinetuneSettings:
             _positive("--patience", self.patience)
         _at_least("--save-every", self.save_every, 0)
         _at_least("--seed", self.seed, 0)
-
-
-PAPER_FINETUNE = {
-    "epochs": 5,
-    "batch_size": 128,
-    "lr": 5e-5,
-    "warmup_epochs": 0.1,
-    "logit_scale": 20.0,
-    "learn_logit_scale": True,
-    "exponential_scale": False,
-    "mask_same_text": False,
-    "max_length": 64,
-    "grad_clip": 1.0,
-    "num_held_out": 0,
-    "dropout": True,
-    "eval_every": 125,
-    "patience": 3.0,
-    "seed": 1111,
-}
-"""What was published for stage 2, with four processes; pooling `cls` goes with it."""
 
 
 def _at_least(name: str, value: float, least: float) -> None:

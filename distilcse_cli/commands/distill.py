@@ -11,8 +11,8 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.commands.presets import check_preset, with_preset
-from distilcse_cli.config import BANKS, LOSSES, PAPER_DISTILL, CorpusSettings, DistillSettings
+from distilcse_cli.commands.presets import PAPER_DISTILL, check_preset, with_preset
+from distilcse_cli.config import BANKS, LOSSES, CorpusSettings, DistillSettings
 from distilcse_cli.errors import UsageError
 
 

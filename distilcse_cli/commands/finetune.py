@@ -11,8 +11,8 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.commands.presets import AUTHORS_NAMES, AuthorsNamesCommand, check_preset, with_preset
-from distilcse_cli.config import PAPER_FINETUNE, FinetuneSettings, TripletSettings
+from distilcse_cli.commands.presets import AUTHORS_NAMES, PAPER_FINETUNE, AuthorsNamesCommand, check_preset, with_preset
+from distilcse_cli.config import FinetuneSettings, TripletSettings
 from distilcse_cli.errors import UsageError
 
 

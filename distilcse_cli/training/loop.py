@@ -114,13 +114,7 @@ def train(
     settings, ranks = inputs.settings, inputs.ranks
     plan = plan_steps(inputs)
     warmup_steps = settings.warmup_epochs * len(inputs.rows) / plan.batch_size
-    bank_is_shared = settings.bank == "shared" or ranks.world_size == 1
-    state = TrainState(model, new_optimizer(model), _new_bank(inputs), bank_is_shared)
-    if watcher:
-        watcher.start(state)
-    # nothing should depend on every machine's having loaded the same numbers
-    ranks.copy_([tensor.detach() for tensor in model.state_dict().values()])
-    model.train(settings.dropout)
+    state = _start(model, inputs, watcher)
     with stop_wishes() as wish:
         while state.step < plan.num_steps and not state.selection.ended:
             batch = inputs.rows[plan.batch(state.step)]
@@ -132,13 +126,8 @@ def train(
             loss, cosine, num_hidden, stop = _over_ranks(state, sums, wish, ranks)
             grad_norm = torch.nn.utils.clip_grad_norm_(state.trained, settings.grad_clip).item()
             _require_finite(state.step + 1, loss, grad_norm)
-            for group in state.optimizer.param_groups:
-                group["lr"] = lr
-            state.optimizer.step()
-            state.optimizer.zero_grad(set_to_none=True)
-            model.clamp_scale()
+            state.take_step(lr)
             _remember(state.bank, batch, target, inputs)
-            state.step += 1
 
             record = StepRecord(
                 step=state.step,
@@ -175,6 +164,18 @@ def plan_steps(inputs: Inputs) -> Plan:
         seed=settings.seed,
         shuffle=settings.shuffle,
     )
+
+
+def _start(model: DistillModel, inputs: Inputs, watcher: Watcher | None) -> TrainState:
+    """The state before the first step of this sitting."""
+    bank_is_shared = inputs.settings.bank == "shared" or inputs.ranks.world_size == 1
+    state = TrainState(model, new_optimizer(model), _new_bank(inputs), bank_is_shared)
+    if watcher:
+        watcher.start(state)
+    # nothing should depend on every machine's having loaded the same numbers
+    inputs.ranks.copy_([tensor.detach() for tensor in model.state_dict().values()])
+    model.train(inputs.settings.dropout)
+    return state
 
 
 def _new_bank(inputs: Inputs) -> MemoryBank:

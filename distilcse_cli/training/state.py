@@ -45,6 +45,15 @@ class TrainState:
         """The parameters that get a gradient, in the optimizer's order."""
         return self.optimizer.param_groups[0]["params"]
 
+    def take_step(self, lr: float) -> None:
+        """Change the weights by the gradient that lies ready."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.model.clamp_scale()
+        self.step += 1
+
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """What all processes have alike: name of a file to names of its tensors."""
         tensors = {"model": dict(self.model.state_dict()), "optimizer": optimizer_tensors(self.optimizer)}
