@@ -149,7 +149,7 @@ def real_jobs(model: str, data: Path, mode: Any, cache: Path | None) -> list[Job
         Job(
             task.task.name,
             task.task.kind,
-            [(features(part, embeddings), part.labels) for part in task.splits.values()],
+            [(features(embeddings.of_split(part)), part.labels) for part in task.splits.values()],
             task.task.num_classes,
             protocol.settings,
             protocol.num_folds,

@@ -25,7 +25,7 @@ from senteval.lockstep import MLP, Adam, Linear, RMSprop
 CACHE_BYTES = 3 * 2**18
 """Rows gathered for a step are multiplied twice; as many folds go together as stay in a core's cache meanwhile."""
 
-MIN_FOLDS = 8
+MIN_FOLDS = 5
 """A batch of fewer folds is not worth a thread of its own: Python's part of a step would outweigh the sums."""
 
 OPTIMIZERS: dict[str, type[Adam] | type[RMSprop]] = {"adam": Adam, "rmsprop": RMSprop}
