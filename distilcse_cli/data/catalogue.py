@@ -12,7 +12,7 @@ from pathlib import Path
 from distilcse_cli.config import data_home
 from distilcse_cli.data.download import install
 from distilcse_cli.data.download.entries import ENTRIES, GROUPS
-from distilcse_cli.data.download.entry import Entry
+from distilcse_cli.data.download.entry import DATASETS, Entry
 from distilcse_cli.data.download.hub import HubFiles
 from distilcse_cli.errors import UsageError
 
@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 DEFAULT_MODEL = "all-minilm-l6"
-_DATASETS = "datasets/"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _BY_NAME = {entry.name: entry for entry in ENTRIES}
 
@@ -66,13 +65,13 @@ def hub_entry(name: str, *, revision: str | None = None) -> Entry | None:
     Raises:
         UsageError: the revision cannot be one.
     """
-    is_dataset = name.startswith(_DATASETS) and name.count("/") == 2
-    repo = name.removeprefix(_DATASETS) if is_dataset else name
+    is_dataset = name.startswith(DATASETS) and name.count("/") == 2
+    repo = name.removeprefix(DATASETS) if is_dataset else name
     if not _HUB_ID.fullmatch(repo) or "--" in repo or ".." in repo:
         return None
     kind = "dataset" if is_dataset else "model"
     found = Entry(
-        name=repo,
+        name=name,
         kind=kind,
         about=f"the hub's {'data set' if is_dataset else 'model'} of that id",
         license="see its card",
@@ -85,8 +84,8 @@ def select(wanted: list[str], *, revision: str | None = None, home: Path | None 
     """The entries that names, groups and hub ids stand for, each once.
 
     Args:
-        wanted: what the user typed.
-        revision: for all of them, which then must be of the hub.
+        wanted: what the user typed; `NAME@REV` has its own revision.
+        revision: for all others, which then must be of the hub.
         home: folder for them instead of the data home.
 
     Raises:
@@ -95,8 +94,9 @@ def select(wanted: list[str], *, revision: str | None = None, home: Path | None 
     chosen: dict[str, Entry] = {}
     for name in wanted:
         for one in GROUPS.get(name, (name,)):
-            found = (None if is_known(one) else hub_entry(one)) or entry(one)
-            found = dataclasses.replace(found.at(revision), home=home)
+            bare, _, own_revision = one.partition("@")
+            found = (None if is_known(bare) else hub_entry(bare)) or entry(bare)
+            found = dataclasses.replace(found.at(own_revision or revision), home=home)
             chosen[str(found.folder)] = found
     return list(chosen.values())
 
@@ -104,7 +104,7 @@ def select(wanted: list[str], *, revision: str | None = None, home: Path | None 
 def downloaded_ids() -> list[Entry]:
     """What has been downloaded from the hub by its id, or of another revision, and so is in no catalogue."""
     found = []
-    for kind, prefix in (("models", ""), ("datasets", _DATASETS)):
+    for kind, prefix in (("models", ""), ("datasets", DATASETS)):
         for record in sorted((data_home() / kind).glob(f"*/{install.RECORD}")):
             name, _, revision = record.parent.name.replace("--", "/", 1).partition("@")
             one = _BY_NAME.get(name) or hub_entry(prefix + name)

@@ -1,5 +1,6 @@
 """Tar files: what is unpacked, what is refused, and that no member gets outside or onto the disk as anything else."""
 
+import contextlib
 import gzip
 import io
 import os
@@ -143,7 +144,7 @@ def test_a_sparse_file_is_refused(unpack: Callable[..., list[str]]) -> None:
         "GNU.sparse.map": "0,1",
         "GNU.sparse.size": "1000000000",
     }
-    with pytest.raises(NetworkError, match="no plain file|bytes allowed"):
+    with pytest.raises(NetworkError, match=r"no plain file|bytes allowed"):
         unpack(tarred(member("zeros", b"x", pax_headers=sparse)), 10**10)
 
 
@@ -155,7 +156,7 @@ def test_too_many_members_are_refused(unpack: Callable[..., list[str]], monkeypa
 
 @pytest.mark.parametrize("content", [b"", b"x", b"<html>log in</html>" * 100, b"\x1f\x8bnot gzip", b"BZh9not bzip2"])
 def test_what_is_no_tar_file_is_said_to_be_none(unpack: Callable[..., list[str]], content: bytes) -> None:
-    with pytest.raises(NetworkError, match="data.tar is no valid tar file"):
+    with pytest.raises(NetworkError, match=r"data\.tar is no valid tar file"):
         unpack(content, 1000)
 
 
@@ -232,7 +233,7 @@ BASE = tarred(*GOOD, member("MR/c.txt", b"three\n" * 50))
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.integers(0, len(BASE) - 1), st.binary(min_size=1, max_size=20)), max_size=6))
-def test_a_damaged_archive_is_unpacked_inside_or_refused_in_one_line(
+def test_a_damaged_archive_is_unpacked_inside_or_refused(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, bytes]]
 ) -> None:
     content = bytearray(BASE)
@@ -241,10 +242,9 @@ def test_a_damaged_archive_is_unpacked_inside_or_refused_in_one_line(
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "data.tar").write_bytes(content)
     (folder / "scratch").mkdir()
-    try:
+    # any other exception fails the test
+    with contextlib.suppress(NetworkError):
         unpack_tar(folder / "data.tar", folder / "into", folder / "scratch", name="data.tar", num_bytes=None)
-    except NetworkError as error:
-        assert "\n" not in error.message
     assert {path.name for path in folder.iterdir()} <= {"data.tar", "scratch", "into"}
     assert all(path.is_file() or path.is_dir() for path in folder.rglob("*"))
     assert not any(path.is_symlink() for path in folder.rglob("*"))

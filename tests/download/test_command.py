@@ -1,4 +1,4 @@
-"""`distilcse download`: entries of the catalogue from the hub, groups, `--verify`, `--remove`, `--dir`, `--revision`."""
+"""`distilcse download`: entries from the hub, groups, `--verify`, `--remove`, `--dir`, `--revision`."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def test_hub_ids_are_downloaded_listed_verified_and_removed(client: Client, hub:
     assert listed["a/b"]["record"]["revision"] == COMMIT
     assert listed["a/b"]["record"]["licenses"] == [{"where": "README.md, license", "says": "mit"}]
     assert "a--c" in client("download", "--list").out
-    assert client("download", "--verify").out.splitlines() == ["a/b: whole", "a/c: whole"]
+    assert client("download", "--verify").out.splitlines() == ["a/b: whole", "datasets/a/c: whole"]
     assert client("download", "--remove", "a/b").out == f"{home / 'models' / 'a--b'}\n"
     assert {path.name for path in (home / "models").iterdir()} == {".a--b.lock"}
     again = client("download", "--remove", "a/b")
@@ -134,6 +134,7 @@ def test_a_revision_of_a_catalogue_entry_lives_beside_it(client: Client, hub: Fa
     assert client.resolve("tinybert-l4", "v1").out == f"{home / 'models' / 'tinybert-l4@v1'}\n"
     assert "tinybert-l4@v1" in client("download", "--list").out
     assert client("download", "--verify").out == "tinybert-l4@v1: whole\n"
+    assert "already there" in client("download", "tinybert-l4@v1").err
     assert "no revision v9" in client("download", "tinybert-l4", "--revision", "v9", code=6).error
     error = client("download", "all-minilm-l6", "--revision", "v1", code=2).error
     assert "--revision v1 does not go with all-minilm-l6" in error

@@ -14,6 +14,8 @@ from distilcse_cli.data.download.install import Source
 from distilcse_cli.errors import UsageError
 
 LARGEST = "*"
+DATASETS = "datasets/"
+"""What the hub writes before the id of a data set."""
 _KIND_FOLDERS = {"model": "models", "dataset": "datasets"}
 
 
@@ -22,7 +24,7 @@ class Entry:
     """One thing that can be downloaded by name."""
 
     name: str
-    """What the user types."""
+    """What the user types: `NAME`, `owner/name` or `datasets/owner/name`, and `@REV` behind a revision's."""
     kind: str
     """`model` or `dataset`."""
     about: str
@@ -41,7 +43,8 @@ class Entry:
     @property
     def folder(self) -> Path:
         """Where its files belong. The hub's `owner/name` makes one folder name, as in the hub's own cache."""
-        return (self.home or data_home() / _KIND_FOLDERS[self.kind]) / self.name.replace("/", "--")
+        name = self.name.removeprefix(DATASETS).replace("/", "--")
+        return (self.home or data_home() / _KIND_FOLDERS[self.kind]) / name
 
     @property
     def path(self) -> Path:
