@@ -1,5 +1,6 @@
 """Every command of the README and of docs/ runs: the `$ ` lines of a page's console blocks, in their order."""
 
+import gzip
 import os
 import re
 import subprocess
@@ -38,13 +39,15 @@ def test_the_commands_of_a_page_run(page: Path, tmp_path: Path, data_dir: Path, 
         f"Sentence number {number} says that the market {'rose' if number % 2 else 'fell'}." for number in range(120)
     ]
     (tmp_path / "sentences.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert minilm.is_dir()
+    (tmp_path / "more.txt.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    if page.name == "encode.md":
+        # the page is about a finished student, which the other pages make
+        (tmp_path / "student").symlink_to(minilm)
     # what installs or tests the project itself is what the test suite does anyway
     script = [command for command in _commands(page) if not re.match(r"(make|git|pip|cd) ", command)]
     environment = os.environ | {
         "PATH": f"{DISTILCSE.parent}{os.pathsep}{os.environ['PATH']}",
         "DISTILCSE_DATA": str(data_dir),
-        "HF_HUB_OFFLINE": "1",
     }
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(script)],

@@ -51,7 +51,7 @@ def test_usage_errors_import_nothing_heavy(arguments: tuple[str, ...]) -> None:
     ("arguments", "message"),
     [
         (["nonsense"], "error: No such command 'nonsense' (see distilcse --help)"),
-        (["distill", "--no-such"], "error: No such option: --no-such (see distilcse distill --help)"),
+        (["distill", "--zzz"], "error: No such option: --zzz (see distilcse distill --help)"),
         (["encode", "--batch-tokens", "many"], "error: Invalid value for '--batch-tokens'"),
         (["distill"], "error: Missing option '--teacher' (see distilcse distill --help)"),
     ],
