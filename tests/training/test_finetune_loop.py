@@ -102,10 +102,11 @@ def test_near_its_teacher_the_student_pays_nothing_and_opposite_to_it_twice_the_
     model, inputs = prepared(tiny, TRIPLES)
     own = embed_rows(model.encoder, inputs.tokens, FP32, batch_tokens=999, normalize=False)
     (plain, *_), plain_gradient = gradient(model, inputs)
-    (near, *_), near_gradient = gradient(*prepared(tiny, TRIPLES, teacher=3 * own, keep_teacher=0.7))
+    (near, cosines, _), near_gradient = gradient(*prepared(tiny, TRIPLES, teacher=3 * own, keep_teacher=0.7))
     (far, *_), _ = gradient(*prepared(tiny, TRIPLES, teacher=-own, keep_teacher=0.7))
     # 1 - cos is 0 with its own direction, and 2 with the opposite one
     assert near == pytest.approx(plain, abs=1e-5)
+    assert cosines == pytest.approx(32, abs=1e-4)  # 1 for each triple
     assert torch.allclose(near_gradient, plain_gradient, atol=1e-5)
     assert far == pytest.approx(plain + 0.7 * 2, abs=1e-5)
 

@@ -28,9 +28,9 @@ from distilcse_cli.training.bank import MemoryBank
 from distilcse_cli.training.batches import Plan
 from distilcse_cli.training.contrast import pairs_of_same_text
 from distilcse_cli.training.finetune.contrastive import TwoPassForward, contrastive_loss
+from distilcse_cli.training.finetune.memory import give_back_memory
 from distilcse_cli.training.finetune.model import FinetuneModel
 from distilcse_cli.training.loop import NonFiniteLoss, StepRecord, Watcher
-from distilcse_cli.training.losses import cosine_loss
 from distilcse_cli.training.schedule import cosine_with_warmup
 from distilcse_cli.training.signals import Interrupted, stop_wishes
 from distilcse_cli.training.state import TrainState, new_optimizer
@@ -99,12 +99,8 @@ def train(
             loss, cosine, num_hidden, stop = sum_gradients(ranks, state.trained, told).tolist()
             grad_norm = torch.nn.utils.clip_grad_norm_(state.trained, settings.grad_clip).item()
             _require_finite(state.step + 1, loss, grad_norm)
-            for group in state.optimizer.param_groups:
-                group["lr"] = lr
-            state.optimizer.step()
-            state.optimizer.zero_grad(set_to_none=True)
-            model.clamp_scale()
-            state.step += 1
+            state.take_step(lr)
+            give_back_memory(state.step)
 
             record = StepRecord(
                 step=state.step,
@@ -162,7 +158,8 @@ def accumulate_gradient(model: FinetuneModel, batch: np.ndarray, inputs: Inputs)
         inputs: of the run.
 
     Returns:
-        (3,) this process's share of the loss, of the anchors' cosines to their positives, and of the masked pairs.
+        (3,) this process's share of the loss, of the sum of cosines over triples (of a triple's sentences to
+        their teacher rows or, without a teacher, of its anchor to its positive), and of the masked pairs.
     """
     device = inputs.runtime.torch_device()
     mine = inputs.ranks.share(np.arange(len(batch)))
@@ -225,14 +222,15 @@ def _loss_backward(
             own=row,
             hidden=hidden,
         )
+        cosines = functional.cosine_similarity(anchors[row].detach(), positives[row].detach())
         if settings.keep_teacher and inputs.teacher is not None:
-            loss = loss + settings.keep_teacher * _distance(model, everyone[:, row], batch[own], inputs.teacher)
+            distances = _distances(model, everyone[:, row], batch[own], inputs.teacher)
+            loss = loss + settings.keep_teacher * distances.mean()
+            cosines = 1 - distances.detach().mean(dim=0)
         loss = loss * (len(own) / len(batch))
         loss.backward()
-        with torch.no_grad():
-            cosines = functional.cosine_similarity(anchors[row], positives[row])
-            num_hidden = torch.tensor(len(hidden[0]) if hidden else 0, device=loss.device)
-            sums += torch.stack([loss.detach(), cosines.sum(), num_hidden])
+        num_hidden = torch.tensor(len(hidden[0]) if hidden else 0, device=loss.device)
+        sums += torch.stack([loss.detach(), cosines.sum(), num_hidden])
     return sums
 
 
@@ -249,13 +247,18 @@ def _same_text(batch: np.ndarray, own: np.ndarray, device: torch.device) -> tupl
     return numbers[0], numbers[1]
 
 
-def _distance(model: FinetuneModel, embeddings: Tensor, sentences: np.ndarray, teacher: TeacherRows) -> Tensor:
-    """Mean of 1 - cos between student and teacher.
+def _distances(model: FinetuneModel, embeddings: Tensor, sentences: np.ndarray, teacher: TeacherRows) -> Tensor:
+    """1 - cos between student and teacher.
 
     Args:
         model: projects the student's rows.
         embeddings: (C, M, H) the student's.
         sentences: (M, C) their numbers.
         teacher: gives the rows of these numbers.
+
+    Returns:
+        (C, M)
     """
-    return cosine_loss(model.projected(embeddings.flatten(0, 1)), teacher.rows(sentences.T.reshape(-1)))
+    target = teacher.rows(sentences.T.reshape(-1))
+    cosines = functional.cosine_similarity(model.projected(embeddings.flatten(0, 1)), target, dim=1)
+    return 1 - cosines.view(embeddings.shape[:2])
