@@ -11,6 +11,7 @@ from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.models.inference import embed_sentences
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.serving.encode import encode_file, lines
+from tests.serving.limits import largest_file
 
 CPU = Runtime(device="cpu", dtype="float32", reason="test")
 
@@ -94,6 +95,16 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(encoder: SentenceEncoder
         encode_file(source, encoder, out, EncodeSettings(), CPU)
     assert out.read_bytes() == b"old"
     assert sorted(tmp_path.iterdir()) == sorted([source, out])
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".jsonl", ".parquet"])
+def test_a_disk_that_fills_up_is_one_line_and_no_file(encoder: SentenceEncoder, tmp_path: Path, suffix: str) -> None:
+    source = tmp_path / "text.txt"
+    # 400 rows of 16 float32 are 25,600 bytes
+    source.write_text("".join(f"the cat {i}\n" for i in range(400)), encoding="utf-8")
+    with largest_file(10_000), pytest.raises(DataError, match=rf"cannot write .*rows\{suffix}: .*File too large"):
+        encode_file(source, encoder, tmp_path / f"rows{suffix}", EncodeSettings(), CPU)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_a_broken_gzip_file_is_an_error(encoder: SentenceEncoder, tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
 import json
 import os
 import random
-import resource
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher import extract as module
 from distilcse_cli.teacher.extract import extract
 from distilcse_cli.teacher.store import open_store
+from tests.serving.limits import largest_file
 from tests.teacher import processes
 
 CPU = Runtime(device="cpu", dtype="float32", reason="test")
@@ -279,16 +278,6 @@ def test_a_broken_row_stops_the_run_behind_the_last_sound_window(
     with pytest.raises(ModelError, match=f"NaN or infinity for row {first}, "):
         extract(teacher, corpus, out, SETTINGS, CPU, window_rows=WINDOW_ROWS)
     assert partial_rows(out) == first // WINDOW_ROWS * WINDOW_ROWS
-
-
-@contextmanager
-def largest_file(num_bytes: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_disk_that_fills_up_costs_one_window_and_one_line(
