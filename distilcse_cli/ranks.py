@@ -86,6 +86,33 @@ class Ranks:
         dist.gather_object(value, everyone if self.is_main else None, dst=0)
         return everyone if self.is_main else []
 
+    def exchanged(self, task: Callable[[], T]) -> list[T]:
+        """Run `task` on every rank; all ranks get all results, in the order of ranks.
+
+        Raises:
+            DistilCSEError: that of the first rank where `task` failed, on rank 0; the others exit
+                with its code. A rank that fails otherwise ends with its traceback, and the launcher
+                ends the rest.
+        """
+        if self.world_size == 1:
+            return [task()]
+        import torch.distributed as dist
+
+        outcomes: list[Any] = [None] * self.world_size
+        dist.all_gather_object(outcomes, attempted(task))
+        failure = next((error for _, error in outcomes if error is not None), None)
+        if failure is None:
+            return [result for result, _ in outcomes]
+        if self.is_main:
+            raise failure
+        sys.exit(failure.exit_code)
+
+    def on_all(self, task: Callable[[], T]) -> T:
+        """Run `task` on every rank; each gets its own result. Errors as for `exchanged`."""
+        own: list[T] = []
+        self.exchanged(lambda: own.append(task()))
+        return own[0]
+
     def on_main(self, task: Callable[[], T]) -> T:
         """Run `task` on rank 0 alone; all ranks get what it returns.
 
@@ -118,6 +145,14 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+
+def attempted(task: Callable[[], T]) -> tuple[T | None, DistilCSEError | None]:
+    """What `task` returns, or the error that the user can mend, to be told where others know of it too."""
+    try:
+        return task(), None
+    except DistilCSEError as error:
+        return None, error
 
 
 def sum_gradients(ranks: Ranks, parameters: "Sequence[torch.nn.Parameter]", sums: "torch.Tensor") -> "torch.Tensor":

@@ -7,7 +7,8 @@ past its window, so a window's rows do not depend on what stands before or after
 Shape letters: N sentences, B sentences of a batch, T tokens, H width of an embedding.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,10 @@ from torch.nn import functional
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.tokenizing import RowTokenizer
 from distilcse_cli.data.tokens import TokenRows
-from distilcse_cli.errors import DataError, DeviceError, ModelError
+from distilcse_cli.errors import DeviceError
 from distilcse_cli.models.backbone import num_positions
+from distilcse_cli.models.sound import as_dtype, excerpt, first_non_finite_row, non_finite
+from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -86,7 +89,7 @@ def embed_rows(
     embeddings = _forward(encoder, rows, runtime, batch_tokens=batch_tokens, normalize=normalize)
     broken = first_non_finite_row(embeddings)
     if broken is not None:
-        raise _non_finite(encoder, f"row {broken}")
+        raise non_finite(encoder.source, f"row {broken}")
     return embeddings
 
 
@@ -118,6 +121,7 @@ def embed_stream(
     *,
     first_row: int = 0,
     window_rows: int = WINDOW_ROWS,
+    ranks: Ranks = ALONE,
 ) -> Iterator[EmbeddedWindow]:
     """Embed a stream of sentences of any length in bounded memory, a window at a time.
 
@@ -128,22 +132,48 @@ def embed_stream(
         settings: batch size, length limit, normalization, and the dtype of the rows.
         first_row: number of the first sentence, for messages only.
         window_rows: sentences in a window.
+        ranks: processes that share the batches of each window; all read the same sentences and get
+            all rows, the same to the byte as one process would.
 
     Raises:
         ModelError: an embedding is not finite; its row and sentence are named.
         DataError: an embedding is too large for float16.
     """
-    max_length = settings.max_length or encoder.max_length
-    normalize = encoder.normalize if settings.normalize is None else settings.normalize
-    tokenizer = RowTokenizer(encoder.tokenizer, max_length)
+    embed = WindowEmbedder(encoder, runtime, settings, ranks)
     for window in windows(sentences, window_rows):
-        rows = _token_rows(tokenizer, window)
-        embeddings = _forward(encoder, rows, runtime, batch_tokens=settings.batch_tokens, normalize=normalize)
+        yield embed(window, first_row)
+        first_row += len(window)
+
+
+class WindowEmbedder:
+    """Embeds windows of sentences, one at a call.
+
+    Args:
+        encoder, runtime, settings, ranks: as for `embed_stream`.
+    """
+
+    def __init__(
+        self, encoder: "SentenceEncoder", runtime: Runtime, settings: EncodeSettings, ranks: Ranks = ALONE
+    ) -> None:
+        self._encoder, self._runtime, self._settings, self._ranks = encoder, runtime, settings, ranks
+        self._normalize = encoder.normalize if settings.normalize is None else settings.normalize
+        self._tokenizer = RowTokenizer(encoder.tokenizer, settings.max_length or encoder.max_length)
+
+    def __call__(self, window: list[str], first_row: int) -> EmbeddedWindow:
+        """Embed a window whose first sentence has this number; raises what `embed_stream` does."""
+        rows = _token_rows(self._tokenizer, window)
+        embeddings = _forward(
+            self._encoder,
+            rows,
+            self._runtime,
+            batch_tokens=self._settings.batch_tokens,
+            normalize=self._normalize,
+            ranks=self._ranks,
+        )
         broken = first_non_finite_row(embeddings)
         if broken is not None:
-            raise _non_finite(encoder, f"row {first_row + broken}, {_excerpt(window[broken])}")
-        yield EmbeddedWindow(window, _cast(embeddings, settings.dtype, first_row), rows.num_truncated)
-        first_row += len(window)
+            raise non_finite(self._encoder.source, f"row {first_row + broken}, {excerpt(window[broken])}")
+        return EmbeddedWindow(window, as_dtype(embeddings, self._settings.dtype, first_row), rows.num_truncated)
 
 
 def windows(sentences: Iterable[str], max_rows: int, max_chars: int = WINDOW_CHARS) -> Iterator[list[str]]:
@@ -160,12 +190,6 @@ def windows(sentences: Iterable[str], max_rows: int, max_chars: int = WINDOW_CHA
         yield window
 
 
-def first_non_finite_row(embeddings: np.ndarray) -> int | None:
-    """Number of the first row that holds a NaN or an infinity, None if all rows are sound."""
-    sound = np.isfinite(embeddings).all(axis=1)
-    return None if sound.all() else int(sound.argmin())
-
-
 def _token_rows(tokenizer: RowTokenizer, sentences: list[str]) -> TokenRows:
     num_truncated = tokenizer.num_truncated
     ids, lengths = tokenizer(sentences)
@@ -173,30 +197,63 @@ def _token_rows(tokenizer: RowTokenizer, sentences: list[str]) -> TokenRows:
 
 
 def _forward(
-    encoder: "SentenceEncoder", rows: TokenRows, runtime: Runtime, *, batch_tokens: int, normalize: bool
+    encoder: "SentenceEncoder",
+    rows: TokenRows,
+    runtime: Runtime,
+    *,
+    batch_tokens: int,
+    normalize: bool,
+    ranks: Ranks = ALONE,
 ) -> np.ndarray:
     device = runtime.torch_device()
     embeddings = np.empty((len(rows), encoder.embedding_dim), dtype=np.float32)
-    was_training = encoder.training
-    encoder.to(device).eval()
     widths = _padded_widths(rows.lengths, num_positions(encoder.backbone))
-    # one autocast context for all batches: it keeps the weights' bf16 copies until it is left
-    try:
-        with torch.inference_mode(), runtime.autocast():
-            for batch in token_budget_batches(widths, batch_tokens):
+    batches = token_budget_batches(widths, batch_tokens)
+
+    def fill(batches: list[np.ndarray]) -> None:
+        # one autocast context for all batches: it keeps the weights' bf16 copies until it is left
+        with torch.inference_mode(), runtime.autocast(), _memory_errors(runtime, batch_tokens):
+            for batch in batches:
                 width = int(widths[batch[0]])
                 ids, mask = rows.pad(_fill_up(batch, batch_tokens // width), encoder.pad_id, width)
                 embedded = encoder(ids.to(device), mask.to(device))[: len(batch)].float()
                 if normalize:
                     embedded = functional.normalize(embedded, dim=-1)
                 embeddings[batch] = embedded.cpu().numpy()
-    except torch.OutOfMemoryError as error:
-        raise DeviceError(
-            f"{device} has too little memory for {batch_tokens:,} tokens at once", hint="lower --batch-tokens"
-        ) from error
+
+    was_training = encoder.training
+    encoder.to(device).eval()
+    try:
+        _fill_together(embeddings, batches, fill, ranks)
     finally:
         encoder.train(was_training)
     return embeddings
+
+
+def _fill_together(
+    embeddings: np.ndarray, batches: list[np.ndarray], fill: Callable[[list[np.ndarray]], None], ranks: Ranks
+) -> None:
+    """Let each process fill in the rows of its share of the batches, then exchange them."""
+    shares = [batches[rank :: ranks.world_size] for rank in range(ranks.world_size)]
+    numbers = [np.concatenate([*share, np.empty(0, np.int64)]) for share in shares]
+
+    def fill_share() -> np.ndarray | None:
+        fill(shares[ranks.rank])
+        return embeddings[numbers[ranks.rank]] if ranks.world_size > 1 else None
+
+    for rows, filled in zip(numbers, ranks.exchanged(fill_share), strict=True):
+        if filled is not None:
+            embeddings[rows] = filled
+
+
+@contextmanager
+def _memory_errors(runtime: Runtime, batch_tokens: int) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{runtime.device} has too little memory for {batch_tokens:,} tokens at once", hint="lower --batch-tokens"
+        ) from error
 
 
 def _padded_widths(lengths: np.ndarray, num_positions: int | None) -> np.ndarray:
@@ -221,29 +278,3 @@ def _round_up(number: int, steps: int) -> int:
     """The next number of a grid that has `steps` points between a power of two and the next."""
     step = max(1, (1 << number.bit_length() >> 1) // steps)
     return -(-number // step) * step
-
-
-def _cast(embeddings: np.ndarray, dtype: str, first_row: int) -> np.ndarray:
-    if dtype == "float32":
-        return embeddings
-    with np.errstate(over="ignore"):  # an overflow is an infinity, which is looked for right below
-        cast = embeddings.astype(dtype)
-    broken = first_non_finite_row(cast)
-    if broken is not None:
-        largest = float(np.abs(embeddings[broken]).max())
-        raise DataError(
-            f"the embedding of row {first_row + broken} reaches {largest:.3g}, too large for {dtype}",
-            hint="--dtype float32, or --normalize",
-        )
-    return cast
-
-
-def _non_finite(encoder: "SentenceEncoder", where: str) -> ModelError:
-    return ModelError(
-        f"{encoder.source} gives an embedding with NaN or infinity for {where}",
-        hint="its weights may be damaged; in bfloat16, try --compute-dtype float32",
-    )
-
-
-def _excerpt(sentence: str, width: int = 60) -> str:
-    return repr(sentence if len(sentence) <= width else sentence[: width - 1] + "…")
