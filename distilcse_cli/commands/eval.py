@@ -18,6 +18,7 @@ from distilcse_cli.evaluation.settings import (
     EvalSettings,
     check_out,
 )
+from distilcse_cli.runtime import DTYPES
 
 if TYPE_CHECKING:
     from distilcse_cli.evaluation.report import Report
@@ -56,6 +57,13 @@ Data = Annotated[
     ),
 ]
 Normalize = Annotated[bool, typer.Option("--normalize", help="Scale embeddings to length 1; else they are as pooled.")]
+ComputeDtype = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(DTYPES),
+        help="Number format of matrix products; auto takes bfloat16 where the hardware has it, but not for transfer.",
+    ),
+]
 ExactSequential = Annotated[
     bool, typer.Option("--exact-sequential", help="Train transfer classifiers one by one, as SentEval does. Slow.")
 ]
@@ -87,7 +95,7 @@ def evaluate(
     max_length: options.MaxLength = EvalSettings.max_length,
     batch_tokens: options.BatchTokens = EvalSettings.batch_tokens,
     device: options.Device = None,
-    compute_dtype: options.ComputeDtype = "auto",
+    compute_dtype: ComputeDtype = "auto",
     exact_sequential: ExactSequential = EvalSettings.exact_sequential,
     overwrite: Overwrite = EvalSettings.overwrite,
     out: Out = None,
@@ -117,12 +125,12 @@ def evaluate(
     chosen = choose_tasks(authors_task_set if task_set is None else task_set, _names(tasks, context.args))
     loaded = load_data(chosen, data_folder(data), settings)
 
-    from distilcse_cli.evaluation.run import ModelChoice, evaluate_models
-    from distilcse_cli.runtime import choose_runtime
+    from distilcse_cli.evaluation.run import ModelChoice, choose_eval_runtime, evaluate_models
 
     choices = [ModelChoice(ref=ref, pooler=pooler, revision=revision) for ref in refs]
     compared = ModelChoice(ref=teacher, pooler=teacher_pooler, revision=teacher_revision) if teacher else None
-    report = evaluate_models(choices, compared, loaded, settings, choose_runtime(device, compute_dtype))
+    runtime = choose_eval_runtime(device, compute_dtype, loaded)
+    report = evaluate_models(choices, compared, loaded, settings, runtime)
     _deliver(report, json, out, out_format)
 
 

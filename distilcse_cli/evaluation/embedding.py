@@ -1,6 +1,6 @@
 """All sentences of an evaluation through a model: each once, the longest first, with progress."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import numpy as np
 
@@ -32,7 +32,12 @@ def embed_all(
     embeddings = np.empty((len(sentences), encoder.embedding_dim), dtype=np.float32)
     start = num_truncated = 0
     with console.Progress("encode", len(sentences), "sentences") as progress:
-        hook = encoder.register_forward_hook(lambda _module, _inputs, batch: progress.update(len(batch)))
+
+        def count(_module: object, _inputs: object, batch: Sized) -> None:
+            # some batches are filled up with rows that are not kept
+            progress.update(min(len(batch), len(sentences) - progress.done))
+
+        hook = encoder.register_forward_hook(count)
         try:
             longest_first = (sentences[row] for row in order)
             for window in embed_stream(encoder, longest_first, runtime, settings, window_rows=WINDOW_ROWS):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.evaluation.tasks import EvalData
@@ -48,17 +49,17 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 class SentenceCounter:
-    """How many rows an encoder embeds."""
+    """How many sentences an encoder embeds; rows that only fill up a batch repeat one of it and are not counted."""
 
     def __init__(self, encoder: SentenceEncoder) -> None:
         self.count = 0
         encoder.register_forward_hook(self._add)
 
-    def _add(self, _module: object, _inputs: object, batch: np.ndarray) -> None:
-        self.count += len(batch)
+    def _add(self, _module: object, inputs: tuple[torch.Tensor, torch.Tensor], _embeddings: object) -> None:
+        self.count += len(torch.unique(inputs[0], dim=0))
 
     def take(self) -> int:
-        """The rows since the last call."""
+        """The sentences since the last call."""
         count, self.count = self.count, 0
         return count
 

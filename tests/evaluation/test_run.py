@@ -8,9 +8,10 @@ import pytest
 
 from distilcse_cli.errors import ModelError
 from distilcse_cli.evaluation import run
-from distilcse_cli.evaluation.run import ModelChoice, evaluate_models
+from distilcse_cli.evaluation.run import ModelChoice, choose_eval_runtime, evaluate_models
 from distilcse_cli.evaluation.settings import EvalSettings
-from tests.evaluation.small import FP32, Tiny, data_of, sts
+from distilcse_cli.runtime import choose_runtime
+from tests.evaluation.small import FP32, Tiny, data_of, sts, transfer
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -59,3 +60,10 @@ def test_a_snapshot_of_the_hub_is_known_by_its_commit(tiny: Tiny, tmp_path: Path
     choices = [ModelChoice(ref=str(snapshot), pooler="avg"), ModelChoice(ref=str(tiny()), pooler="cls")]
     report = evaluate_models(choices, None, data_of(sts()), EvalSettings(), FP32)
     assert [one.revision for one in report.evaluations] == ["c0ffee", None]
+
+
+def test_classifiers_get_embeddings_in_fp32_unless_another_format_is_asked_for() -> None:
+    usual = choose_eval_runtime("cpu", "auto", data_of(sts()))
+    assert usual == choose_runtime("cpu")
+    assert choose_eval_runtime("cpu", "auto", data_of(sts(), transfer())).dtype == "float32"
+    assert choose_eval_runtime("cpu", "bfloat16", data_of(transfer())).dtype == "bfloat16"
