@@ -9,8 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from distilcse_cli.config import TripletSettings
+from distilcse_cli.data.cleaning import clean
 from distilcse_cli.data.lines import BadLines
 from distilcse_cli.data.triplet_rows import triplet_rows
 from distilcse_cli.data.triplets import open_triplets, prepare_triplets
@@ -106,6 +109,17 @@ def test_the_header_can_be_forced_either_way(tmp_path: Path, capsys: pytest.Capt
 def test_a_cell_of_many_lines_becomes_one_line(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", '"one\ntwo",b b\nc c,d d\n')
     assert read(path) == [("one two", "b b"), ("c c", "d d")]
+
+
+CELLS = st.text(st.characters(codec="utf-8"), max_size=12).filter(lambda cell: clean(cell) != "")
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=5))
+def test_any_text_survives_csv(tmp_path: Path, rows: list[tuple[str, str, str]]) -> None:
+    found = read(as_csv([HEADER, *rows], tmp_path / "a.csv"))
+    # control characters become spaces: how many of them is not the point here
+    assert [[clean(cell).split() for cell in row] for row in rows] == [[cell.split() for cell in row] for row in found]
 
 
 # one unusable row between two good ones: (suffix, content, what the message says)
