@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from distilcse_cli import __version__
-from distilcse_cli.commands import demo, distill, download, encode, env, eval, extract, finetune, presets
+from distilcse_cli.commands import convert, demo, distill, download, encode, env, eval, extract, finetune, presets
 
 app = typer.Typer(
     name="distilcse",
@@ -41,6 +41,7 @@ app.command()(download.download)
 app.command()(demo.demo)
 app.command(cls=presets.AuthorsNamesCommand)(distill.distill)
 app.command(cls=finetune.AuthorsFinetuneCommand)(finetune.finetune)
+app.command()(convert.convert)
 app.command()(env.env)
 app.command()(extract.extract)
 app.command()(encode.encode)

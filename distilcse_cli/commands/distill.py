@@ -20,7 +20,9 @@ from distilcse_cli.errors import UsageError
 def distill(
     context: typer.Context,
     teacher: Annotated[str, typer.Option(help="Model to learn from: folder, catalogue name or hub id.")],
-    student: Annotated[str, typer.Option(help="Model to start from: folder, catalogue name or hub id.")],
+    student: Annotated[
+        str, typer.Option(help="Model to start from: folder, catalogue name, hub id or file of weights.")
+    ],
     corpus: options.Corpus,
     out: Annotated[Path, typer.Option(help="Folder for the student; must not exist or be empty.")],
     keep_layers: Annotated[
@@ -30,6 +32,8 @@ def distill(
         Path | None,
         typer.Option(help="Folder written by `distilcse extract`. Default: made, and kept in the data home."),
     ] = None,
+    base: options.Base = None,
+    tokenizer: options.Tokenizer = None,
     pooler: options.Pooler = None,
     teacher_pooler: Annotated[
         str | None, typer.Option(help="The teacher's pooling. Default: its folder's own.")
@@ -137,6 +141,8 @@ def distill(
         corpus=tuple(corpus),
         embeddings=embeddings,
         keep_layers=layers,
+        base=base,
+        tokenizer=tokenizer,
         pooler=pooler or ("cls" if preset else None),
         teacher_pooler=teacher_pooler,
         revision=revision,

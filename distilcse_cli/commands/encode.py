@@ -22,11 +22,14 @@ def encode(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Folder, catalogue name or hub id. Default: $DISTILCSE_MODEL, else all-minilm-l6 if downloaded."
+            help="Folder, catalogue name, hub id or file of weights."
+            " Default: $DISTILCSE_MODEL, else all-minilm-l6 if downloaded."
         ),
     ] = None,
     pooler: options.Pooler = None,
     revision: options.Revision = None,
+    base: options.Base = None,
+    tokenizer: options.Tokenizer = None,
     dtype: options.RowDtype = EncodeSettings.dtype,
     max_length: options.MaxLength = EncodeSettings.max_length,
     normalize: options.Normalize = EncodeSettings.normalize,
@@ -45,7 +48,9 @@ def encode(
     from distilcse_cli.serving.encode import encode_file
 
     runtime = choose_runtime(device, compute_dtype)
-    encoder = load_encoder(reference, pooler=pooler, revision=revision, max_length=max_length)
+    encoder = load_encoder(
+        reference, pooler=pooler, revision=revision, max_length=max_length, base=base, tokenizer=tokenizer
+    )
     console.log(f"encoding with {encoder.source} on {runtime}")
     started = time.perf_counter()
     report = encode_file(source, encoder, out, settings, runtime)

@@ -28,7 +28,7 @@ Models = Annotated[
     typer.Option(
         "--model",
         metavar="REF",
-        help="Folder, catalogue name or hub id. May be repeated, a row each."
+        help="Folder, catalogue name, hub id or file of weights. May be repeated, a row each."
         " Default: $DISTILCSE_MODEL, else all-minilm-l6 if downloaded.",
     ),
 ]
@@ -83,6 +83,8 @@ def evaluate(
     teacher: Teacher = None,
     pooler: options.Pooler = None,
     teacher_pooler: TeacherPooler = None,
+    base: options.Base = None,
+    tokenizer: options.Tokenizer = None,
     revision: options.Revision = None,
     teacher_revision: TeacherRevision = None,
     task_set: TaskSet = None,
@@ -125,9 +127,9 @@ def evaluate(
     chosen = choose_tasks(authors_task_set if task_set is None else task_set, _names(tasks, context.args))
     loaded = load_data(chosen, data_folder(data), settings)
 
-    from distilcse_cli.evaluation.run import ModelChoice, choose_eval_runtime, evaluate_models
+    from distilcse_cli.evaluation.run import ModelChoice, choose_eval_runtime, choose_models, evaluate_models
 
-    choices = [ModelChoice(ref=ref, pooler=pooler, revision=revision) for ref in refs]
+    choices = choose_models(refs, pooler=pooler, revision=revision, base=base, tokenizer=tokenizer)
     compared = ModelChoice(ref=teacher, pooler=teacher_pooler, revision=teacher_revision) if teacher else None
     runtime = choose_eval_runtime(device, compute_dtype, loaded)
     report = evaluate_models(choices, compared, loaded, settings, runtime)

@@ -12,11 +12,13 @@ from distilcse_cli.config import CorpusSettings, EncodeSettings
 
 
 def extract(
-    teacher: Annotated[str, typer.Option(help="Model to run: folder, catalogue name or hub id.")],
+    teacher: Annotated[str, typer.Option(help="Model to run: folder, catalogue name, hub id or file of weights.")],
     corpus: options.Corpus,
     out: Annotated[Path, typer.Option(help="Folder for embeddings.npy, sentences.txt and manifest.json.")],
     pooler: options.Pooler = None,
     revision: options.Revision = None,
+    base: options.Base = None,
+    tokenizer: options.Tokenizer = None,
     dtype: options.RowDtype = EncodeSettings.dtype,
     max_length: options.MaxLength = EncodeSettings.max_length,
     normalize: options.Normalize = EncodeSettings.normalize,
@@ -48,7 +50,9 @@ def extract(
     runtime = choose_runtime(device, compute_dtype)
     console.log(f"computing on {runtime}")
     prepared = prepare_corpus(corpus, corpus_settings)
-    encoder = load_encoder(teacher, pooler=pooler, revision=revision, max_length=max_length)
+    encoder = load_encoder(
+        teacher, pooler=pooler, revision=revision, max_length=max_length, base=base, tokenizer=tokenizer
+    )
     started = time.perf_counter()
     store = run(encoder, prepared, out, settings, runtime)
     seconds = time.perf_counter() - started

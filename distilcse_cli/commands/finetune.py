@@ -28,7 +28,9 @@ class AuthorsFinetuneCommand(AuthorsNamesCommand):
 
 def finetune(
     context: typer.Context,
-    student: Annotated[str, typer.Option(help="Model to fine-tune: folder, catalogue name or hub id.")],
+    student: Annotated[
+        str, typer.Option(help="Model to fine-tune: folder, catalogue name, hub id or file of weights.")
+    ],
     triplets: Annotated[
         list[str],
         typer.Option(
@@ -49,6 +51,8 @@ def finetune(
         float, typer.Option(metavar="WEIGHT", help="Keep the student near --teacher: weight of 1 - cos to it.")
     ] = FinetuneSettings.keep_teacher,
     teacher: Annotated[str | None, typer.Option(help="Model that --keep-teacher keeps the student near.")] = None,
+    base: options.Base = None,
+    tokenizer: options.Tokenizer = None,
     pooler: options.Pooler = None,
     teacher_pooler: Annotated[
         str | None, typer.Option(help="The teacher's pooling. Default: its folder's own.")
@@ -131,6 +135,8 @@ def finetune(
         student=student,
         triplets=tuple(triplets),
         teacher=teacher,
+        base=base,
+        tokenizer=tokenizer,
         pooler=pooler or ("cls" if preset else None),
         teacher_pooler=teacher_pooler,
         revision=revision,

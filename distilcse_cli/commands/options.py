@@ -54,6 +54,22 @@ Pooler = Annotated[
     ),
 ]
 Revision = Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit of a hub model.")]
+Base = Annotated[
+    str | None,
+    typer.Option(
+        "--base",
+        metavar="REF",
+        help="For a file of weights (.pth): the model it was trained from. Default: read from its tensors.",
+    ),
+]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        metavar="REF",
+        help="For a file of weights: the model whose tokenizer it has. Default: the base's, else one of that size.",
+    ),
+]
 MaxLength = Annotated[
     int | None,
     typer.Option("--max-length", help="Cut sentences to so many tokens. Default: the model's own limit."),
@@ -107,6 +123,18 @@ def model_or_default(model: str | None) -> str:
             hint=f"--model REF, or export DISTILCSE_MODEL=REF, or distilcse download {catalogue.DEFAULT_MODEL}",
         )
     return catalogue.DEFAULT_MODEL
+
+
+def require_free(folder: Path) -> None:
+    """Check that an output folder can be made before anything slow starts.
+
+    Raises:
+        DataError: there is a file of that name, or a folder with something in it.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise DataError(f"{folder} is not empty", hint="choose another --out, or remove it first")
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file, a folder is to be written", hint="choose another --out")
 
 
 def require_file(path: Path) -> None:

@@ -11,6 +11,7 @@ from distilcse_cli.evaluation.settings import EvalSettings
 from distilcse_cli.evaluation.tasks import EvalData
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.models.weights_file import find_weights
 from distilcse_cli.runtime import Runtime, choose_runtime
 
 
@@ -19,11 +20,37 @@ class ModelChoice:
     """A model as named on the command line."""
 
     ref: str
-    """Local folder, catalogue name or hub id."""
+    """Local folder, catalogue name, hub id, or file of weights."""
     pooler: str | None = None
     """None takes the model's own, else `cls`."""
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
+    base: str | None = None
+    """For a file of weights, the model it was trained from; None reads the architecture from the tensors."""
+    tokenizer: str | None = None
+    """For a file of weights, the model whose tokenizer it has; None takes the base's."""
+
+    def locate(self) -> Path:
+        """The folder or the file of weights, downloaded if need be."""
+        weights = find_weights(self.ref, revision=self.revision)
+        return weights or resolve_reference(self.ref, revision=self.revision)
+
+
+def choose_models(
+    refs: Sequence[str], *, pooler: str | None, revision: str | None, base: str | None, tokenizer: str | None
+) -> list[ModelChoice]:
+    """The models of a command line; base and tokenizer are for those among them that are files of weights."""
+    common = {"pooler": pooler, "revision": revision}
+    plain = [ModelChoice(ref=ref, **common) for ref in refs]
+    if base is None and tokenizer is None:
+        return plain
+    completed = [ModelChoice(ref=ref, **common, base=base, tokenizer=tokenizer) for ref in refs]
+    is_file = [find_weights(ref, revision=revision) is not None for ref in refs]
+    # with none of them a file the option is a mistake, which loading the first one says
+    return [
+        one if chosen or not any(is_file) else other
+        for one, other, chosen in zip(completed, plain, is_file, strict=True)
+    ]
 
 
 def evaluate_models(
@@ -37,9 +64,7 @@ def evaluate_models(
         NetworkError: a download failed.
     """
     models = list(dict.fromkeys(models))
-    folders = {
-        choice: resolve_reference(choice.ref, revision=choice.revision) for choice in (teacher, *models) if choice
-    }
+    folders = {choice: choice.locate() for choice in (teacher, *models) if choice}
     evaluations = {}
     for choice, folder in folders.items():
         evaluations[choice] = _evaluate(choice, _commit(folder), data, settings, runtime)
@@ -66,7 +91,14 @@ def choose_eval_runtime(device: str | None, compute_dtype: str, data: EvalData) 
 def _evaluate(
     choice: ModelChoice, commit: str | None, data: EvalData, settings: EvalSettings, runtime: Runtime
 ) -> Evaluation:
-    encoder = load_encoder(choice.ref, pooler=choice.pooler, revision=choice.revision, max_length=settings.max_length)
+    encoder = load_encoder(
+        choice.ref,
+        pooler=choice.pooler,
+        revision=choice.revision,
+        max_length=settings.max_length,
+        base=choice.base,
+        tokenizer=choice.tokenizer,
+    )
     return evaluate_encoder(encoder, data, settings, runtime, revision=commit)
 
 

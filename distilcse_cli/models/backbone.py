@@ -16,6 +16,7 @@ from distilcse_cli.errors import ModelError
 
 _NAMES_SHOWN = 3
 _DAMAGED = "the folder is damaged, incomplete, or made for another version of transformers"
+_NO_ENCODER = "name an encoder such as a BERT, RoBERTa, DistilBERT, MPNet or ModernBERT"
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 
@@ -74,8 +75,40 @@ def load_backbone(folder: Path) -> Any:
     return model.eval()
 
 
-def load_tokenizer(folder: Path, backbone: Any, *, lower_case: bool = False) -> Any:
-    """Load the folder's fast tokenizer and check that it fits the backbone.
+def load_config(folder: Path) -> Any:
+    """Load the configuration of a transformers model.
+
+    Raises:
+        ModelError: there is none, or it cannot be read.
+    """
+    from transformers import AutoConfig
+
+    with quiet_transformers():
+        try:
+            return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except Exception as error:
+            raise ModelError(f"cannot load {folder}: {_first_line(error)}", hint=_DAMAGED) from error
+
+
+def build_backbone(config: Any) -> Any:
+    """Make an encoder of this configuration, in fp32, whose weights are still to be filled in.
+
+    Raises:
+        ModelError: the configuration contradicts itself, or is no encoder's.
+    """
+    from transformers import AutoModel
+
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"{config.model_type} is an encoder-decoder, not a sentence encoder", hint=_NO_ENCODER)
+    with quiet_transformers():
+        try:
+            return AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        except Exception as error:
+            raise ModelError(f"cannot build a {config.model_type}: {_first_line(error)}", hint=_NO_ENCODER) from error
+
+
+def load_tokenizer(folder: Path, num_embeddings: int, *, lower_case: bool = False) -> Any:
+    """Load the folder's fast tokenizer and check that it fits a model with so many token embeddings.
 
     Raises:
         ModelError: none there, a slow one, one without words or padding, or with more tokens than embeddings.
@@ -95,7 +128,6 @@ def load_tokenizer(folder: Path, backbone: Any, *, lower_case: bool = False) -> 
         raise ModelError(f"the tokenizer of {folder} knows no words, only special tokens", hint=_DAMAGED)
     if tokenizer.pad_token_id is None:
         raise ModelError(f"the tokenizer of {folder} has no padding token", hint="set pad_token in its config")
-    num_embeddings = backbone.get_input_embeddings().num_embeddings
     if len(tokenizer) > num_embeddings:
         raise ModelError(
             f"the tokenizer of {folder} has {len(tokenizer)} tokens, but the model has embeddings for {num_embeddings}",

@@ -17,6 +17,7 @@ from distilcse_cli.models.layout import Layout, read_layout
 from distilcse_cli.models.pooling import needs_hidden_states, pool
 from distilcse_cli.models.references import resolve_reference
 from distilcse_cli.models.surgery import cut_layers
+from distilcse_cli.models.weights_file import Parts, find_weights, load_weights
 
 ATTENTION = ("sdpa", "eager")
 
@@ -157,41 +158,59 @@ def load_encoder(
     revision: str | None = None,
     keep_layers: Sequence[int] | None = None,
     max_length: int | None = None,
+    base: str | None = None,
+    tokenizer: str | None = None,
 ) -> SentenceEncoder:
     """Load the encoder a reference stands for: fp32, eval mode, on the CPU.
 
     Args:
-        ref: local folder, catalogue name or hub id.
+        ref: local folder, catalogue name, hub id, or file of weights (`.pth`, `.safetensors`).
         pooler: one of `config.POOLINGS`; None takes the folder's own, else `cls`.
         revision: branch, tag or commit of a hub model.
         keep_layers: numbers of the layers to keep, in increasing order; None keeps all.
         max_length: most tokens of a sentence; None takes the folder's own limit.
+        base: for a file of weights, the model whose configuration, tokenizer and pooling it has; None
+            reads the architecture from the tensors.
+        tokenizer: for a file of weights, the model or folder whose tokenizer it has.
 
     Raises:
-        UsageError: a pooling, layer or length that the model does not have.
+        UsageError: a pooling, layer or length that the model does not have; a base of a folder.
         ModelError: the model cannot be found, loaded, or pooled that way.
         NetworkError: a download failed.
     """
     if pooler is not None and pooler not in POOLINGS:
         raise UsageError(f"unknown pooling {pooler!r}", hint=f"one of {', '.join(POOLINGS)}")
-    layout = read_layout(resolve_reference(ref, revision=revision))
-    backbone = load_backbone(layout.backbone)
-    tokenizer = load_tokenizer(layout.backbone, backbone, lower_case=layout.lower_case)
+    parts = _parts(ref, revision=revision, base=base, tokenizer=tokenizer)
+    layout = parts.layout
     if layout.prompt:
         console.warn(f"{ref} has a default prompt, {layout.prompt!r}, which is not put before the sentences")
     if keep_layers is not None:
-        cut_layers(backbone, keep_layers)
-    pooling, dense = _choose_pooling(ref, layout, backbone, pooler)
+        cut_layers(parts.backbone, keep_layers)
+    pooling, dense = _choose_pooling(ref, layout, parts.backbone, pooler or parts.pooling)
     encoder = SentenceEncoder(
-        backbone,
-        tokenizer,
+        parts.backbone,
+        parts.tokenizer,
         pooling=pooling,
         dense=dense,
         normalize=layout.normalize,
-        max_length=_choose_max_length(ref, layout, backbone, tokenizer, max_length),
+        max_length=_choose_max_length(ref, layout, parts.backbone, parts.tokenizer, max_length),
         source=ref,
     )
     return encoder.eval()
+
+
+def _parts(ref: str, *, revision: str | None, base: str | None, tokenizer: str | None) -> Parts:
+    weights = find_weights(ref, revision=revision)
+    if weights is not None:
+        return load_weights(ref, weights, base=base, tokenizer=tokenizer)
+    if base is not None or tokenizer is not None:
+        option = "--tokenizer" if base is None else "--base"
+        raise UsageError(f"{option} does not go with {ref}, which is no file of weights", hint="leave it out")
+    layout = read_layout(resolve_reference(ref, revision=revision))
+    backbone = load_backbone(layout.backbone)
+    num_embeddings = backbone.get_input_embeddings().num_embeddings
+    loaded = load_tokenizer(layout.backbone, num_embeddings, lower_case=layout.lower_case)
+    return Parts(backbone=backbone, tokenizer=loaded, layout=layout)
 
 
 def _choose_pooling(ref: str, layout: Layout, backbone: Any, pooler: str | None) -> tuple[str, Sequence[Dense]]:

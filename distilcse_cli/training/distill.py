@@ -273,7 +273,11 @@ def _resolved(job: _Job, material: Material, report: DistillReport) -> dict[str,
         "stage": "distill",
         "versions": {"distilcse": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
         "teacher": material.teacher_facts,
-        "student": {"reference": sources.student, "keep_layers": sources.keep_layers and list(sources.keep_layers)},
+        "student": {
+            "reference": sources.student,
+            "base": sources.base,
+            "keep_layers": sources.keep_layers and list(sources.keep_layers),
+        },
         "corpus": {
             "inputs": list(sources.corpus),
             "num_sentences": len(corpus),

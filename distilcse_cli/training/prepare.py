@@ -44,10 +44,21 @@ class DistillSources:
     """Revision of the student reference on the hub."""
     teacher_revision: str | None = None
     """Revision of the teacher reference on the hub."""
+    base: str | None = None
+    """For a student that is a file of weights, the model it was trained from."""
+    tokenizer: str | None = None
+    """For a student that is a file of weights, the model whose tokenizer it has."""
 
     def load_student(self) -> SentenceEncoder:
         """The student as it is before training."""
-        return load_encoder(self.student, pooler=self.pooler, revision=self.revision, keep_layers=self.keep_layers)
+        return load_encoder(
+            self.student,
+            pooler=self.pooler,
+            revision=self.revision,
+            keep_layers=self.keep_layers,
+            base=self.base,
+            tokenizer=self.tokenizer,
+        )
 
     def load_teacher(self) -> SentenceEncoder:
         """The teacher."""

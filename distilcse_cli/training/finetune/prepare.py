@@ -41,10 +41,16 @@ class FinetuneSources:
     """Revision of the student reference on the hub."""
     teacher_revision: str | None = None
     """Revision of the teacher reference on the hub."""
+    base: str | None = None
+    """For a student that is a file of weights, the model it was trained from."""
+    tokenizer: str | None = None
+    """For a student that is a file of weights, the model whose tokenizer it has."""
 
     def load_student(self) -> SentenceEncoder:
         """The student as it is before training."""
-        return load_encoder(self.student, pooler=self.pooler, revision=self.revision)
+        return load_encoder(
+            self.student, pooler=self.pooler, revision=self.revision, base=self.base, tokenizer=self.tokenizer
+        )
 
 
 @dataclass(frozen=True)

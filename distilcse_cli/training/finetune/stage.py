@@ -278,7 +278,7 @@ def _resolved(job: _Job, report: FinetuneReport) -> dict[str, Any]:
     return {
         "stage": "finetune",
         "versions": {"distilcse": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
-        "student": {"reference": job.sources.student},
+        "student": {"reference": job.sources.student, "base": job.sources.base},
         "teacher": job.material.teacher_facts,
         "triplets": {
             "inputs": list(job.sources.triplets),
