@@ -107,10 +107,15 @@ class Ranks:
             raise failure
         sys.exit(failure.exit_code)
 
-    def on_all(self, task: Callable[[], T]) -> T:
-        """Run `task` on every rank; each gets its own result. Errors as for `exchanged`."""
+    def main_first(self, task: Callable[[], T]) -> T:
+        """Run `task` on rank 0 and then on the others, which find what it has downloaded.
+
+        Raises:
+            DistilCSEError: as from `exchanged`.
+        """
         own: list[T] = []
-        self.exchanged(lambda: own.append(task()))
+        self.on_main(lambda: own.append(task()))
+        self.exchanged(lambda: None if own else own.append(task()))
         return own[0]
 
     def on_main(self, task: Callable[[], T]) -> T:

@@ -1,9 +1,12 @@
 """Lines of text to a file of embeddings: a row a line, always, in memory that does not grow."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings
@@ -11,7 +14,8 @@ from distilcse_cli.data.lines import BadLines, read_lines
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import atomic_path
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.inference import embed_stream
+from distilcse_cli.models.rounds import embed_rounds
+from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.serving.formats import open_rows
 
@@ -35,7 +39,13 @@ class EncodeReport:
 
 
 def encode_file(
-    source: Path, encoder: SentenceEncoder, out: Path, settings: EncodeSettings, runtime: Runtime
+    source: Path,
+    encoder: SentenceEncoder,
+    out: Path,
+    settings: EncodeSettings,
+    runtime: Runtime,
+    *,
+    ranks: Ranks = ALONE,
 ) -> EncodeReport:
     """Embed every line of `source`, blank ones included, into `out`.
 
@@ -45,6 +55,7 @@ def encode_file(
         out: `.npy`, `.npz`, `.jsonl` or `.parquet`; appears when it is complete.
         settings: length limit, normalization, dtype of the rows, size of the batches.
         runtime: device and number format of the matrix products.
+        ranks: processes that share the lines; all read `source`, rank 0 writes. Not with `STDIN`.
 
     Raises:
         UsageError: `out` has another suffix.
@@ -52,20 +63,19 @@ def encode_file(
             or `out` cannot be written.
         ModelError: an embedding is not finite.
     """
-    num_rows = num_truncated = 0
-    stream = embed_stream(encoder, lines(source), runtime, settings)
-    with (
-        console.Progress("encode", None, "sentences") as progress,
-        atomic_path(out) as temporary,
-        open_rows(temporary, encoder.embedding_dim, settings.dtype) as rows,
-    ):
-        for window in stream:
-            rows.append(window.sentences, window.embeddings)
-            num_rows += len(window.sentences)
-            num_truncated += window.num_truncated
-            progress.update(len(window.sentences))
-        if num_rows == 0:
-            raise DataError(f"{source} has no lines, so there is nothing to encode")
+    output = _Output(source, out, encoder.embedding_dim, settings.dtype)
+    with ExitStack() as opened:
+        ranks.on_main(lambda: output.open(opened))
+        embed_rounds(
+            encoder,
+            lines(source),
+            runtime,
+            settings,
+            ranks,
+            keep=lambda window, _: (window.embeddings, window.num_truncated),
+            collect=output.add,
+        )
+        num_rows, num_truncated = ranks.on_main(output.counts)
     return EncodeReport(
         num_rows=num_rows,
         width=encoder.embedding_dim,
@@ -73,6 +83,34 @@ def encode_file(
         num_truncated=num_truncated,
         max_length=settings.max_length or encoder.max_length,
     )
+
+
+class _Output:
+    """The file that rank 0 writes, and what it counts on the way."""
+
+    def __init__(self, source: Path, out: Path, width: int, dtype: str) -> None:
+        self._source, self._out, self._width, self._dtype = source, out, width, dtype
+        self._num_rows = self._num_truncated = 0
+
+    def open(self, opened: ExitStack) -> None:
+        self._progress = opened.enter_context(console.Progress("encode", None, "sentences"))
+        temporary = opened.enter_context(atomic_path(self._out))
+        self._rows = opened.enter_context(open_rows(temporary, self._width, self._dtype))
+
+    def add(self, sentences: list[str], kept: tuple[np.ndarray, int]) -> None:
+        embeddings, num_truncated = kept
+        try:
+            self._rows.append(sentences, embeddings)
+        except OSError as error:
+            raise DataError(f"cannot write {self._out}: {error.strerror or error}") from error
+        self._num_rows += len(sentences)
+        self._num_truncated += num_truncated
+        self._progress.update(len(sentences))
+
+    def counts(self) -> tuple[int, int]:
+        if self._num_rows == 0:
+            raise DataError(f"{self._source} has no lines, so there is nothing to encode")
+        return self._num_rows, self._num_truncated
 
 
 def lines(source: Path) -> Iterator[str]:
