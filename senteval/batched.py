@@ -12,7 +12,7 @@ Letters: N rows, D features, C classes, F folds, R l2 strengths, B rows of a ste
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 
 import numpy as np
@@ -57,9 +57,9 @@ def fit_batched(
     batches = _batches(folds, num_workers)
     fits: list[list[Fit]] = [[] for _ in folds]
     with _threads(min(num_workers, len(batches)), task.cancelled) as pool:
-        jobs = [pool.submit(_fit_batch, task, [folds[i] for i in batch]) for batch in batches]
-        for batch, job in zip(batches, jobs, strict=True):
-            for i, fitted in zip(batch, job.result(), strict=True):
+        jobs = {pool.submit(_fit_batch, task, [folds[i] for i in batch]): batch for batch in batches}
+        for job in as_completed(jobs):
+            for i, fitted in zip(jobs[job], job.result(), strict=True):
                 fits[i] = fitted
     return fits
 
