@@ -41,6 +41,9 @@ class Ranks:
     local_rank: int = 0
     """Number of this process on its machine; also the number of its GPU."""
 
+    def __str__(self) -> str:
+        return f", {self.world_size} processes" if self.world_size > 1 else ""
+
     @property
     def is_main(self) -> bool:
         """Whether this is the process that decides, prints and writes."""

@@ -11,6 +11,7 @@ from distilcse_cli import console
 from distilcse_cli.commands import options
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.errors import UsageError
+from distilcse_cli.ranks import in_a_group
 
 
 def encode(
@@ -34,27 +35,37 @@ def encode(
     max_length: options.MaxLength = EncodeSettings.max_length,
     normalize: options.Normalize = EncodeSettings.normalize,
     batch_tokens: options.BatchTokens = EncodeSettings.batch_tokens,
+    nproc: options.NumProcesses = 1,
     device: options.Device = None,
     compute_dtype: options.ComputeDtype = "auto",
     json: options.Json = False,
 ) -> None:
     """Embed a text file, a row for every line, blank ones included."""
     settings = EncodeSettings(dtype=dtype, max_length=max_length, normalize=normalize, batch_tokens=batch_tokens)
-    source = _source(file, out)
+    source = _source(file, out, nproc)
     reference = options.model_or_default(model)
 
+    from distilcse_cli.launcher import launch
+
+    if launch(nproc, sys.argv[1:]):
+        return
+
     from distilcse_cli.models.encoder import load_encoder
+    from distilcse_cli.ranks import joined, own_device
     from distilcse_cli.runtime import choose_runtime
     from distilcse_cli.serving.encode import encode_file
 
-    runtime = choose_runtime(device, compute_dtype)
-    encoder = load_encoder(
-        reference, pooler=pooler, revision=revision, max_length=max_length, base=base, tokenizer=tokenizer
-    )
-    console.log(f"encoding with {encoder.source} on {runtime}")
-    started = time.perf_counter()
-    report = encode_file(source, encoder, out, settings, runtime)
-    seconds = time.perf_counter() - started
+    runtime = choose_runtime(own_device(device), compute_dtype)
+    with joined(runtime) as ranks:
+        encoder = ranks.main_first(
+            lambda: load_encoder(
+                reference, pooler=pooler, revision=revision, max_length=max_length, base=base, tokenizer=tokenizer
+            )
+        )
+        console.log(f"encoding with {encoder.source} on {runtime}{ranks}")
+        started = time.perf_counter()
+        report = encode_file(source, encoder, out, settings, runtime, ranks=ranks)
+        seconds = time.perf_counter() - started
 
     if report.num_truncated:
         share = f"{report.num_truncated:,} of {report.num_rows:,} lines"
@@ -70,12 +81,14 @@ def encode(
         )
 
 
-def _source(file: Path | None, out: Path) -> Path:
+def _source(file: Path | None, out: Path, num_processes: int) -> Path:
     """Check input and output before anything slow starts."""
     from distilcse_cli.serving.formats import check_suffix
 
     check_suffix(out)
     if file is None or str(file) == "-":
+        if num_processes > 1 or in_a_group():
+            raise UsageError("several processes cannot share stdin", hint="name a FILE, or leave --nproc out")
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("there is nothing to encode", hint="name a FILE, or pipe lines into the command")
         return Path("/dev/stdin")

@@ -1,5 +1,6 @@
 """`distilcse eval`: SentEval's STS and transfer tables of one or more models."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -96,6 +97,7 @@ def evaluate(
     normalize: Normalize = EvalSettings.normalize,
     max_length: options.MaxLength = EvalSettings.max_length,
     batch_tokens: options.BatchTokens = EvalSettings.batch_tokens,
+    nproc: options.NumProcesses = 1,
     device: options.Device = None,
     compute_dtype: ComputeDtype = "auto",
     exact_sequential: ExactSequential = EvalSettings.exact_sequential,
@@ -127,13 +129,22 @@ def evaluate(
     chosen = choose_tasks(authors_task_set if task_set is None else task_set, _names(tasks, context.args))
     loaded = load_data(chosen, data_folder(data), settings)
 
-    from distilcse_cli.evaluation.run import ModelChoice, choose_eval_runtime, choose_models, evaluate_models
+    from distilcse_cli.launcher import launch
 
-    choices = choose_models(refs, pooler=pooler, revision=revision, base=base, tokenizer=tokenizer)
+    if launch(nproc, sys.argv[1:]):
+        return
+
+    from distilcse_cli.evaluation.run import ModelChoice, choose_eval_runtime, choose_models, evaluate_models
+    from distilcse_cli.ranks import joined, own_device
+
     compared = ModelChoice(ref=teacher, pooler=teacher_pooler, revision=teacher_revision) if teacher else None
-    runtime = choose_eval_runtime(device, compute_dtype, loaded)
-    report = evaluate_models(choices, compared, loaded, settings, runtime)
-    _deliver(report, json, out, out_format)
+    runtime = choose_eval_runtime(own_device(device), compute_dtype, loaded)
+    with joined(runtime) as ranks:
+        choices = ranks.on_main(
+            lambda: choose_models(refs, pooler=pooler, revision=revision, base=base, tokenizer=tokenizer)
+        )
+        report = evaluate_models(choices, compared, loaded, settings, runtime, ranks)
+        ranks.on_main(lambda: _deliver(report, json, out, out_format))
 
 
 def _names(tasks: Sequence[str] | None, further: Sequence[str]) -> list[str]:

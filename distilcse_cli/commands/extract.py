@@ -1,5 +1,6 @@
 """`distilcse extract`: the teacher's embeddings of a corpus, computed once."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,7 @@ def extract(
     max_length: options.MaxLength = EncodeSettings.max_length,
     normalize: options.Normalize = EncodeSettings.normalize,
     batch_tokens: options.BatchTokens = EncodeSettings.batch_tokens,
+    nproc: options.NumProcesses = 1,
     device: options.Device = None,
     compute_dtype: options.ComputeDtype = "auto",
     text_column: options.TextColumn = CorpusSettings.text_column,
@@ -42,20 +44,29 @@ def extract(
         on_bad_line=on_bad_line,
     )
 
-    from distilcse_cli.data.corpus import prepare_corpus
+    from distilcse_cli.launcher import launch
+
+    if launch(nproc, sys.argv[1:]):
+        return
+
+    from distilcse_cli.data.corpus import open_corpus, prepare_corpus
     from distilcse_cli.models.encoder import load_encoder
+    from distilcse_cli.ranks import joined, own_device
     from distilcse_cli.runtime import choose_runtime
     from distilcse_cli.teacher.extract import extract as run
 
-    runtime = choose_runtime(device, compute_dtype)
-    console.log(f"computing on {runtime}")
-    prepared = prepare_corpus(corpus, corpus_settings)
-    encoder = load_encoder(
-        teacher, pooler=pooler, revision=revision, max_length=max_length, base=base, tokenizer=tokenizer
-    )
-    started = time.perf_counter()
-    store = run(encoder, prepared, out, settings, runtime)
-    seconds = time.perf_counter() - started
+    runtime = choose_runtime(own_device(device), compute_dtype)
+    with joined(runtime) as ranks:
+        console.log(f"computing on {runtime}{ranks}")
+        prepared = ranks.on_main(lambda: prepare_corpus(corpus, corpus_settings).folder)
+        encoder = ranks.main_first(
+            lambda: load_encoder(
+                teacher, pooler=pooler, revision=revision, max_length=max_length, base=base, tokenizer=tokenizer
+            )
+        )
+        started = time.perf_counter()
+        store = run(encoder, open_corpus(prepared), out, settings, runtime, ranks=ranks)
+        seconds = time.perf_counter() - started
 
     num_rows, width = store.embeddings.shape
     rate = store.num_extracted / seconds

@@ -8,6 +8,7 @@ from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.inference import embed_stream
+from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 
 WINDOW_ROWS = 32_768
@@ -15,12 +16,17 @@ WINDOW_ROWS = 32_768
 
 
 def embed_all(
-    encoder: SentenceEncoder, sentences: Sequence[str], runtime: Runtime, settings: EncodeSettings
+    encoder: SentenceEncoder,
+    sentences: Sequence[str],
+    runtime: Runtime,
+    settings: EncodeSettings,
+    ranks: Ranks = ALONE,
 ) -> np.ndarray:
     """Embed distinct sentences.
 
     They are sorted by characters first, and within a window by tokens, so that the whole is sorted
-    well enough for full batches and only a window is tokenized at a time.
+    well enough for full batches and only a window is tokenized at a time. Several processes share
+    the batches, and get the rows that one would.
 
     Returns:
         (N, H) float32, row i of sentence i.
@@ -35,12 +41,12 @@ def embed_all(
 
         def count(_module: object, _inputs: object, batch: Sized) -> None:
             # some batches are filled up with rows that are not kept
-            progress.update(min(len(batch), len(sentences) - progress.done))
+            progress.update(min(len(batch) * ranks.world_size, len(sentences) - progress.done))
 
         hook = encoder.register_forward_hook(count)
         try:
             longest_first = (sentences[row] for row in order)
-            for window in embed_stream(encoder, longest_first, runtime, settings, window_rows=WINDOW_ROWS):
+            for window in embed_stream(encoder, longest_first, runtime, settings, window_rows=WINDOW_ROWS, ranks=ranks):
                 end = start + len(window.sentences)
                 embeddings[order[start:end]] = window.embeddings
                 num_truncated += window.num_truncated

@@ -12,6 +12,7 @@ from distilcse_cli.evaluation.tasks import EvalData
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.references import resolve_reference
 from distilcse_cli.models.weights_file import find_weights
+from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime, choose_runtime
 
 
@@ -54,9 +55,16 @@ def choose_models(
 
 
 def evaluate_models(
-    models: Sequence[ModelChoice], teacher: ModelChoice | None, data: EvalData, settings: EvalSettings, runtime: Runtime
+    models: Sequence[ModelChoice],
+    teacher: ModelChoice | None,
+    data: EvalData,
+    settings: EvalSettings,
+    runtime: Runtime,
+    ranks: Ranks = ALONE,
 ) -> Report:
     """Score models on tasks. Only one of them is in memory at a time.
+
+    Several processes embed together, and rank 0 scores; all get the report.
 
     Raises:
         ModelError: a model cannot be found, which is seen before the first one is loaded; or loaded,
@@ -64,10 +72,10 @@ def evaluate_models(
         NetworkError: a download failed.
     """
     models = list(dict.fromkeys(models))
-    folders = {choice: choice.locate() for choice in (teacher, *models) if choice}
+    folders = ranks.on_main(lambda: {choice: choice.locate() for choice in (teacher, *models) if choice})
     evaluations = {}
     for choice, folder in folders.items():
-        evaluations[choice] = _evaluate(choice, _commit(folder), data, settings, runtime)
+        evaluations[choice] = _evaluate(choice, _commit(folder), data, settings, runtime, ranks)
         gc.collect()  # a model is part of reference cycles, and two large ones may be too many
     return Report(
         evaluations=tuple(evaluations[choice] for choice in models),
@@ -89,17 +97,24 @@ def choose_eval_runtime(device: str | None, compute_dtype: str, data: EvalData) 
 
 
 def _evaluate(
-    choice: ModelChoice, commit: str | None, data: EvalData, settings: EvalSettings, runtime: Runtime
+    choice: ModelChoice,
+    commit: str | None,
+    data: EvalData,
+    settings: EvalSettings,
+    runtime: Runtime,
+    ranks: Ranks,
 ) -> Evaluation:
-    encoder = load_encoder(
-        choice.ref,
-        pooler=choice.pooler,
-        revision=choice.revision,
-        max_length=settings.max_length,
-        base=choice.base,
-        tokenizer=choice.tokenizer,
+    encoder = ranks.main_first(
+        lambda: load_encoder(
+            choice.ref,
+            pooler=choice.pooler,
+            revision=choice.revision,
+            max_length=settings.max_length,
+            base=choice.base,
+            tokenizer=choice.tokenizer,
+        )
     )
-    return evaluate_encoder(encoder, data, settings, runtime, revision=commit)
+    return evaluate_encoder(encoder, data, settings, runtime, revision=commit, ranks=ranks)
 
 
 def _commit(folder: Path) -> str | None:

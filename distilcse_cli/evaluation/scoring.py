@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from distilcse_cli import console
 from distilcse_cli.data.tokens import tokenizer_fingerprint
+from distilcse_cli.errors import ModelError
 from distilcse_cli.evaluation import results_cache
 from distilcse_cli.evaluation.boundary import senteval_errors
 from distilcse_cli.evaluation.embedding import embed_all
@@ -14,6 +15,7 @@ from distilcse_cli.evaluation.results_cache import TaskResult
 from distilcse_cli.evaluation.settings import Aggregation, EvalSettings, Mode
 from distilcse_cli.evaluation.tasks import EvalData
 from distilcse_cli.models.encoder import SentenceEncoder
+from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 from senteval import Protocol, Results, evaluate_loaded, protocol_of
 from senteval.embedding import Embeddings, encode_distinct
@@ -47,8 +49,11 @@ def evaluate_encoder(
     runtime: Runtime,
     *,
     revision: str | None = None,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Score an encoder on tasks, re-using results of earlier runs that rest on the same facts.
+
+    Several processes embed together, and rank 0 scores; all get the evaluation.
 
     Raises:
         ModelError: an embedding is not finite; its sentence is named.
@@ -56,25 +61,32 @@ def evaluate_encoder(
     facts = model_facts(encoder, settings, runtime)
     protocol = protocol_of(cast(Mode, settings.mode), sequential=settings.exact_sequential)
     task_facts = {task.task.name: facts | _task_facts(task, data, settings, protocol) for task in data.tasks}
-    found = {} if settings.overwrite else {name: results_cache.read(one) for name, one in task_facts.items()}
-    done = {name: result for name, result in found.items() if result is not None}
+    done = ranks.on_main(lambda: {} if settings.overwrite else _earlier(task_facts))
     if done:
         console.log(
             f"{encoder.source}: results of {len(done)} of {len(data.tasks)} tasks re-used (--overwrite runs them again)"
         )
     num_reused = len(done)
     missing = [task for task in data.tasks if task.task.name not in done]
-    with senteval_errors():
-        embed = partial(_embed, encoder, runtime, settings)
+    with ranks.told_once(ModelError), senteval_errors():
+        embed = partial(_embed, encoder, runtime, settings, ranks)
         embeddings = encode_distinct(embed, (sentence for task in missing for sentence in task.sentences()))
+
+    def score_missing() -> tuple[dict[str, TaskResult], dict[str, str]]:
+        new: dict[str, TaskResult] = {}
         skipped: dict[str, str] = {}
         for number, task in enumerate(missing, start=1):
             name = task.task.name
             one = _score(task, embeddings, settings, protocol, place=f"{number} of {len(missing)}")
             skipped |= one.skipped
             if name in one.scores:
-                done[name] = TaskResult(score=one.scores[name], nested=one.tasks[name], date=results_cache.now())
-                results_cache.write(task_facts[name], done[name])
+                new[name] = TaskResult(score=one.scores[name], nested=one.tasks[name], date=results_cache.now())
+                results_cache.write(task_facts[name], new[name])
+        return new, skipped
+
+    with senteval_errors():
+        new, skipped = ranks.on_main(score_missing)
+    done |= new
     return Evaluation(
         model=encoder.source,
         revision=revision,
@@ -86,6 +98,11 @@ def evaluate_encoder(
         dates={name: done[name].date for name in data.names if name in done},
         num_reused=num_reused,
     )
+
+
+def _earlier(task_facts: dict[str, dict[str, Any]]) -> dict[str, TaskResult]:
+    found = {name: results_cache.read(facts) for name, facts in task_facts.items()}
+    return {name: result for name, result in found.items() if result is not None}
 
 
 def model_facts(encoder: SentenceEncoder, settings: EvalSettings, runtime: Runtime) -> dict[str, Any]:
@@ -111,9 +128,11 @@ def _task_facts(task: TaskData, data: EvalData, settings: EvalSettings, protocol
     return facts | asdict(protocol)
 
 
-def _embed(encoder: SentenceEncoder, runtime: Runtime, settings: EvalSettings, sentences: list[str]) -> Any:
-    console.log(f"encoding with {encoder.source}, pooling {encoder.pooling}, on {runtime}")
-    return embed_all(encoder, sentences, runtime, settings.encode_settings())
+def _embed(
+    encoder: SentenceEncoder, runtime: Runtime, settings: EvalSettings, ranks: Ranks, sentences: list[str]
+) -> Any:
+    console.log(f"encoding with {encoder.source}, pooling {encoder.pooling}, on {runtime}{ranks}")
+    return embed_all(encoder, sentences, runtime, settings.encode_settings(), ranks)
 
 
 def _score(

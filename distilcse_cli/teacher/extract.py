@@ -1,16 +1,17 @@
 """The teacher runs once over a corpus, and its rows are kept.
 
-Rows are computed and written a window at a time. A finished window is on the disk before the
-manifest counts it, so a run that is killed at any point goes on behind its last finished
-window. As a batch never reaches past its window, the file is the same to the byte as that of a
-run without interruption (on the same machine, with the same number of threads).
+Rows are computed a window at a time. Several processes take a window each and write them side
+by side into the one file; when all are on the disk, the manifest counts them. The rows that
+count have no gap, so a run that is killed at any point goes on behind them, with any number of
+processes. As a batch never reaches past its window, the file is the same to the byte as that of
+one process without interruption (same machine, same number of threads in each process).
 """
 
 import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import FileIO
 from itertools import islice
 from pathlib import Path
@@ -26,7 +27,9 @@ from distilcse_cli.data.tokens import tokenizer_fingerprint
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import atomic_path, fsync, write_json
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.inference import WINDOW_CHARS, WINDOW_ROWS, embed_stream
+from distilcse_cli.models.inference import WINDOW_CHARS, WINDOW_ROWS, EmbeddedWindow
+from distilcse_cli.models.rounds import embed_rounds
+from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.store import (
     EMBEDDINGS,
@@ -57,6 +60,7 @@ def extract(
     runtime: Runtime,
     *,
     window_rows: int = WINDOW_ROWS,
+    ranks: Ranks = ALONE,
 ) -> EmbeddingStore:
     """Embed a corpus into the store `out`, going on where an interrupted run stopped.
 
@@ -69,7 +73,8 @@ def extract(
         out: folder of the store, made if missing.
         settings: length limit, normalization, dtype of the rows, size of the batches.
         runtime: device and number format of the matrix products.
-        window_rows: sentences computed between two points from which a killed run goes on.
+        window_rows: sentences a process computes between two points from which a killed run goes on.
+        ranks: processes that share the work; `out` is on a file system that all of them see.
 
     Raises:
         DataError: `out` holds something else, is being written by another process, or cannot
@@ -77,23 +82,38 @@ def extract(
         ModelError: an embedding is not finite.
     """
     out = Path(out)
-    wanted = _manifest(encoder, corpus, settings, runtime, window_rows)
-    with _locked(out):
-        _remove_leftovers(out)
-        if (out / MANIFEST).exists():
-            return _reuse(out, wanted)
-        manifest = _resume(out, wanted) if (out / PARTIAL_MANIFEST).exists() else _start(out, wanted, corpus)
-        first_row = manifest["rows_done"]
-        if not _all_rows_in_place(out, manifest):
-            _write_rows(out, manifest, encoder, corpus, settings, runtime)
-        _finish(out, manifest)
-    store = open_store(out)
-    if manifest["num_truncated"]:
-        console.warn(
-            f"{manifest['num_truncated']:,} of {len(store):,} sentences are longer than"
-            f" {manifest['max_length']} tokens and were cut"
+    with ExitStack() as held:
+        manifest = ranks.on_main(
+            lambda: _begin(held, out, _manifest(encoder, corpus, settings, runtime, window_rows), corpus)
         )
+        if manifest is None:
+            return open_store(out)
+        first_row = manifest["rows_done"]
+        if not ranks.decided(_all_rows_in_place(out, manifest)):
+            _write_rows(out, manifest, encoder, corpus, settings, runtime, ranks)
+        ranks.on_main(lambda: _finish(out, manifest))
+    store = open_store(out)
+    num_truncated = store.manifest["num_truncated"]
+    if num_truncated:
+        limit = store.manifest["max_length"]
+        console.warn(f"{num_truncated:,} of {len(store):,} sentences are longer than {limit} tokens and were cut")
     return EmbeddingStore(store.folder, store.embeddings, store.manifest, num_extracted=len(store) - first_row)
+
+
+def _begin(held: ExitStack, out: Path, wanted: dict[str, Any], corpus: Corpus) -> dict[str, Any] | None:
+    """Lock the folder and make ready what the processes write to; the manifest so far, None if all is done."""
+    held.enter_context(_locked(out))
+    _remove_leftovers(out)
+    if (out / MANIFEST).exists():
+        _check_complete(out, wanted)
+        return None
+    manifest = _resume(out, wanted) if (out / PARTIAL_MANIFEST).exists() else _start(out, wanted, corpus)
+    if not _all_rows_in_place(out, manifest):
+        if not (out / SENTENCES).exists():
+            with atomic_path(out / SENTENCES) as temporary:
+                shutil.copyfile(corpus.sentences_path, temporary)
+        _cut_behind_rows(out / PARTIAL_EMBEDDINGS, manifest)
+    return manifest
 
 
 def _manifest(
@@ -124,12 +144,11 @@ def _manifest(
     }
 
 
-def _reuse(out: Path, wanted: dict[str, Any]) -> EmbeddingStore:
+def _check_complete(out: Path, wanted: dict[str, Any]) -> None:
     store = open_store(out)
     require_same(out, store.manifest, _fields_of_rows(wanted))
     (out / PARTIAL_MANIFEST).unlink(missing_ok=True)
     console.log(f"{out} is complete already ({len(store):,} rows), nothing to do")
-    return store
 
 
 def _fields_of_rows(wanted: dict[str, Any]) -> dict[str, Any]:
@@ -179,55 +198,63 @@ def _write_rows(
     corpus: Corpus,
     settings: EncodeSettings,
     runtime: Runtime,
+    ranks: Ranks,
 ) -> None:
-    """Compute and append what is missing, and count it in `manifest`, window by window."""
-    if not (out / SENTENCES).exists():
-        with atomic_path(out / SENTENCES) as temporary:
-            shutil.copyfile(corpus.sentences_path, temporary)
-    done, total = manifest["rows_done"], manifest["num_rows"]
+    """Compute and write what is missing; rank 0 counts it in `manifest`, window by window."""
+    done = manifest["rows_done"]
     with (
-        _partial_array(out / PARTIAL_EMBEDDINGS, manifest) as file,
-        console.Progress("extract", total, "sentences", initial=done) as progress,
+        (out / PARTIAL_EMBEDDINGS).open("r+b", buffering=0) as file,
+        console.Progress("extract", manifest["num_rows"], "sentences", initial=done) as progress,
     ):
-        stream = embed_stream(
+
+        def keep(window: EmbeddedWindow, first_row: int) -> int:
+            _write(file, _position(manifest, first_row), window.embeddings)
+            return window.num_truncated
+
+        def count(sentences: list[str], num_truncated: int) -> None:
+            manifest["rows_done"] += len(sentences)
+            manifest["num_truncated"] += num_truncated
+            write_json(out / PARTIAL_MANIFEST, manifest)
+            progress.update(len(sentences))
+
+        embed_rounds(
             encoder,
             islice(corpus, done, None),
             runtime,
             settings,
+            ranks,
+            keep=keep,
+            collect=count,
             first_row=done,
             window_rows=manifest["window_rows"],
         )
-        for window in stream:
-            _append(file, window.embeddings)
-            manifest["rows_done"] += len(window.sentences)
-            manifest["num_truncated"] += window.num_truncated
-            write_json(out / PARTIAL_MANIFEST, manifest)
-            progress.update(len(window.sentences))
-    if manifest["rows_done"] != total:
-        raise DataError(f"{corpus.folder} has {manifest['rows_done']:,} sentences, its manifest says {total:,}")
 
 
-@contextmanager
-def _partial_array(path: Path, manifest: dict[str, Any]) -> Iterator[FileIO]:
-    """Open the unfinished array for appending, cut behind the last row that counts."""
+def _position(manifest: dict[str, Any], row: int) -> int:
+    """Where in the array's file a row starts."""
     header = npy_header(manifest["dtype"], (manifest["num_rows"], manifest["width"]))
-    end = len(header) + manifest["rows_done"] * manifest["width"] * np.dtype(manifest["dtype"]).itemsize
+    return len(header) + row * manifest["width"] * np.dtype(manifest["dtype"]).itemsize
+
+
+def _cut_behind_rows(path: Path, manifest: dict[str, Any]) -> None:
+    """Make the unfinished array, or cut it behind the last row that counts."""
+    header = npy_header(manifest["dtype"], (manifest["num_rows"], manifest["width"]))
+    end = _position(manifest, manifest["rows_done"])
     with path.open("r+b" if manifest["rows_done"] and path.exists() else "w+b", buffering=0) as file:
         if manifest["rows_done"] == 0:
-            _append(file, header)
+            _write(file, 0, header)
         elif file.read(len(header)) != header or path.stat().st_size < end:
             raise DataError(f"{path} has lost rows that its manifest counts", hint=f"remove {path.parent}, start again")
-        file.seek(end)
-        file.truncate()
-        yield file
+        file.truncate(end)
 
 
-def _append(file: FileIO, rows: bytes | np.ndarray) -> None:
+def _write(file: FileIO, position: int, rows: bytes | np.ndarray) -> None:
     # written, not memory-mapped: dirty pages of a map would count as this process's memory
     rest = memoryview(rows if isinstance(rows, bytes) else rows.data).cast("B")
     try:
         while rest:
-            rest = rest[file.write(rest) :]
+            num_written = os.pwrite(file.fileno(), rest, position)
+            rest, position = rest[num_written:], position + num_written
         os.fsync(file.fileno())
     except OSError as error:
         raise DataError(
@@ -237,6 +264,8 @@ def _append(file: FileIO, rows: bytes | np.ndarray) -> None:
 
 
 def _finish(out: Path, manifest: dict[str, Any]) -> None:
+    if manifest["rows_done"] != manifest["num_rows"]:
+        raise DataError(f"the corpus has {manifest['rows_done']:,} sentences, its manifest {manifest['num_rows']:,}")
     if (out / PARTIAL_EMBEDDINGS).exists():
         (out / PARTIAL_EMBEDDINGS).replace(out / EMBEDDINGS)
         fsync(out)

@@ -179,9 +179,9 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, function: str, call: int, *, afte
 
 @pytest.mark.parametrize(
     ("function", "call"),
-    # with 5 windows: the header and 5 appends; manifest.partial.json is written at the start and
+    # with 5 windows: the header and 5 writes; manifest.partial.json is written at the start and
     # behind each window, manifest.json is the seventh; the folder is fsynced once, behind the rename
-    [*(("_append", call) for call in range(1, 7)), *(("write_json", call) for call in range(1, 8)), ("fsync", 1)],
+    [*(("_write", call) for call in range(1, 7)), *(("write_json", call) for call in range(1, 8)), ("fsync", 1)],
 )
 @pytest.mark.parametrize("after", [False, True])
 def test_stopped_at_any_step_it_goes_on_to_the_same_bytes(
@@ -209,7 +209,7 @@ def stop_after_two_windows(
     teacher: SentenceEncoder, corpus: Corpus, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        interrupt(patch, "_append", 4)
+        interrupt(patch, "_write", 4)
         with pytest.raises(Killed):
             extract(teacher, corpus, out, SETTINGS, CPU, window_rows=WINDOW_ROWS)
     assert partial_rows(out) == 2 * WINDOW_ROWS
