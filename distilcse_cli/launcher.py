@@ -6,23 +6,26 @@ all of them when one dies.
 
 import logging
 import os
+import secrets
 import sys
 from typing import TYPE_CHECKING
 
 from distilcse_cli import console
-from distilcse_cli.errors import DistilCSEError, UsageError
+from distilcse_cli.errors import DataError, DeviceError, DistilCSEError, ModelError, NetworkError, UsageError
 from distilcse_cli.ranks import LAUNCHER, in_a_group
 from distilcse_cli.runtime import num_usable_cores
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+_TOLD_OF = {kind.exit_code for kind in (UsageError, DataError, ModelError, DeviceError, NetworkError)}
+"""Exit codes of workers that have said in a line what is wrong."""
 _SECONDS_TO_SAVE = 300
 """How long workers may take to write a checkpoint when the run is interrupted."""
 
 
 class WorkersFailed(DistilCSEError):
-    """A worker ended with an error; it has told of it itself."""
+    """A worker crashed, was killed or interrupted."""
 
     def __init__(self, message: str, exit_code: int, *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -41,7 +44,8 @@ def launch(num_processes: int, arguments: list[str]) -> bool:
 
     Raises:
         UsageError: fewer than one process.
-        WorkersFailed: a worker failed, or the run was interrupted.
+        WorkersFailed: a worker crashed or was killed, or the run was interrupted.
+        SystemExit: a worker failed with an error that it has told of; with its exit code.
     """
     if num_processes < 1:
         raise UsageError(f"--nproc is {num_processes}, but must be at least 1")
@@ -59,6 +63,7 @@ def launch(num_processes: int, arguments: list[str]) -> bool:
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
+        run_id=secrets.token_hex(8),
         nproc_per_node=num_processes,
         rdzv_backend="c10d",
         rdzv_endpoint="127.0.0.1:0",
@@ -70,6 +75,9 @@ def launch(num_processes: int, arguments: list[str]) -> bool:
     try:
         elastic_launch(config, sys.executable)("-m", "distilcse_cli", *arguments)
     except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        if failure.exitcode in _TOLD_OF:
+            sys.exit(failure.exitcode)
         raise _first_failure(error) from error
     except SignalException as error:
         raise WorkersFailed(f"stopped by {error.sigval.name}", 128 + error.sigval.value) from error
