@@ -8,7 +8,7 @@ A folder with three files, each readable without this package:
 
 `manifest.json` is written last, so a folder that has it is complete. Until then the rows are in
 `embeddings.partial.npy`, whose header announces more rows than the file holds (no reader takes
-it for a small array), and `manifest.partial.json` says how many of them count.
+it for a small array), and `manifest.partial.json` says how many of them count, from the first on.
 """
 
 import io
@@ -71,6 +71,11 @@ class EmbeddingStore:
 _REMAKE = "remove the folder and run distilcse extract again"
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether a folder holds a store with all of its rows."""
+    return (folder / MANIFEST).exists()
+
+
 def open_store(
     folder: Path, *, corpus: "Corpus | None" = None, teacher: "SentenceEncoder | None" = None
 ) -> EmbeddingStore:
@@ -86,7 +91,7 @@ def open_store(
             another corpus or by another teacher; both values are named.
     """
     folder = Path(folder)
-    if not (folder / MANIFEST).exists():
+    if not is_complete(folder):
         raise _not_complete(folder)
     manifest = read_manifest(folder / MANIFEST)
     embeddings = _open_array(folder / EMBEDDINGS, manifest)

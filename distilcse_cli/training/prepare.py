@@ -17,7 +17,7 @@ from distilcse_cli.ranks import Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.agreement import Agreement, agreement
 from distilcse_cli.teacher.extract import extract
-from distilcse_cli.teacher.store import EmbeddingStore, open_store
+from distilcse_cli.teacher.store import EmbeddingStore, is_complete, open_store
 from distilcse_cli.training.selection import STS_DEV_TASK, DevSet, HeldOutDev, StsDev
 from distilcse_cli.training.teacher_rows import LiveTeacher, StoredTeacher, TeacherRows
 
@@ -91,6 +91,8 @@ class _Places:
     corpus: Path
     tokens: Path
     store: Path
+    to_extract: bool
+    """Whether the store is yet to be made, by all processes together."""
     teacher_tokens: Path | None
     teacher_facts: dict[str, Any]
 
@@ -107,9 +109,11 @@ def prepare(
     Raises:
         DistilCSEError: a model, the corpus or the store is not to be had, or they do not fit.
     """
-    places = ranks.on_main(lambda: _make(sources, settings, corpus_settings, runtime))
-    student = sources.load_student()
-    corpus, store = open_corpus(places.corpus), open_store(places.store)
+    places = ranks.on_main(lambda: _make(sources, settings, corpus_settings, runtime, ranks))
+    corpus = open_corpus(places.corpus)
+    if places.to_extract:
+        extract(ranks.main_first(sources.load_teacher), corpus, places.store, EncodeSettings(), runtime, ranks=ranks)
+    student, store = sources.load_student(), open_store(places.store)
     # the student stands in for its teacher, so it hands out vectors of the same kind
     student.normalize = bool(store.manifest["normalized"])
     teacher: TeacherRows = StoredTeacher(store.embeddings, runtime)
@@ -119,7 +123,11 @@ def prepare(
 
 
 def _make(
-    sources: DistillSources, settings: DistillSettings, corpus_settings: CorpusSettings, runtime: Runtime
+    sources: DistillSources,
+    settings: DistillSettings,
+    corpus_settings: CorpusSettings,
+    runtime: Runtime,
+    ranks: Ranks,
 ) -> _Places:
     student = sources.load_student()
     corpus = prepare_corpus(sources.corpus, corpus_settings)
@@ -132,16 +140,20 @@ def _make(
         "embedding_dim": teacher.embedding_dim,
         "pooling": teacher.pooling,
     }
+    to_extract = False
     if sources.embeddings is not None:
-        store = open_store(sources.embeddings, corpus=corpus, teacher=teacher)
+        store = open_store(sources.embeddings, corpus=corpus, teacher=teacher).folder
     else:
-        folder = data_home() / "embeddings" / f"{teacher.fingerprint[:16]}-{corpus.fingerprint[:16]}-{runtime.dtype}"
-        store = extract(teacher, corpus, folder, EncodeSettings(), runtime)
+        name = f"{teacher.fingerprint[:16]}-{corpus.fingerprint[:16]}-{runtime.dtype}"
+        store = data_home() / "embeddings" / name
+        to_extract = ranks.world_size > 1 and not is_complete(store)
+        if not to_extract:
+            extract(teacher, corpus, store, EncodeSettings(), runtime)
     teacher_tokens = None
     if settings.teacher_dropout:
         teacher_tokens = tokenize_corpus(corpus, teacher.tokenizer, min(settings.max_length, teacher.max_length)).folder
     tokens = tokenize_corpus(corpus, student.tokenizer, min(settings.max_length, student.max_length))
-    return _Places(corpus.folder, tokens.folder, store.folder, teacher_tokens, facts)
+    return _Places(corpus.folder, tokens.folder, store, to_extract, teacher_tokens, facts)
 
 
 def hold_out(num_sentences: int, settings: DistillSettings) -> tuple[np.ndarray, np.ndarray]:
