@@ -73,7 +73,7 @@ def launch(num_processes: int, arguments: list[str]) -> bool:
     )
     console.log(f"starting {num_processes} processes of {os.environ['OMP_NUM_THREADS']} threads")
     try:
-        elastic_launch(config, sys.executable)("-m", "distilcse_cli", *arguments)
+        elastic_launch(config, sys.executable)(*_python_flags(), "-m", "distilcse_cli", *arguments)
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         if failure.exitcode in _TOLD_OF:
@@ -82,6 +82,11 @@ def launch(num_processes: int, arguments: list[str]) -> bool:
     except SignalException as error:
         raise WorkersFailed(f"stopped by {error.sigval.name}", 128 + error.sigval.value) from error
     return True
+
+
+def _python_flags() -> list[str]:
+    """Where we were not found in the working folder, keep it off the path: its `senteval` may be a folder of data."""
+    return [] if sys.path[0] in ("", os.getcwd()) else ["-P"]  # noqa: PTH109
 
 
 def _first_failure(error: "ChildFailedError") -> WorkersFailed:
