@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from distilcse_cli import console
 from distilcse_cli.errors import DataError, DeviceError, DistilCSEError, ModelError, NetworkError, UsageError
 from distilcse_cli.ranks import LAUNCHER, in_a_group
-from distilcse_cli.runtime import num_usable_cores
+from distilcse_cli.runtime import check_device, num_usable_cores
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -32,18 +32,20 @@ class WorkersFailed(DistilCSEError):
         self.exit_code = exit_code
 
 
-def launch(num_processes: int, arguments: list[str]) -> bool:
+def launch(num_processes: int, arguments: list[str], device: str | None) -> bool:
     """Run the command line in so many processes, unless this is one of them or one is enough.
 
     Args:
         num_processes: workers on this machine.
         arguments: of the command line, the command's name first.
+        device: as on the command line, to be checked once rather than by every worker.
 
     Returns:
         False if the caller is to do the work itself, True when the workers have done it.
 
     Raises:
-        UsageError: fewer than one process.
+        UsageError: fewer than one process, or an unknown device.
+        DeviceError: there are not as many GPUs.
         WorkersFailed: a worker crashed or was killed, or the run was interrupted.
         SystemExit: a worker failed with an error that it has told of; with its exit code.
     """
@@ -51,10 +53,13 @@ def launch(num_processes: int, arguments: list[str]) -> bool:
         raise UsageError(f"--nproc is {num_processes}, but must be at least 1")
     if num_processes == 1 or in_a_group():
         return False
+    import torch
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    if device is not None or torch.cuda.is_available():
+        check_device(device or "cuda", num_processes)
     os.environ[LAUNCHER] = str(os.getpid())
     # one thread too many a core costs ten times what one too few does
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_usable_cores() // num_processes)))

@@ -225,6 +225,10 @@ def joined(runtime: Runtime) -> Iterator[Ranks]:
     import torch
     import torch.distributed as dist
 
+    # imported later, its functions would have the group as a default and keep it alive, and with it
+    # threads of gloo, which abort the process if they let go of a tensor while Python is ending
+    import torch.distributed.nn.functional
+
     _end_with_launcher()
     on_gpu = runtime.device.startswith("cuda")
     if on_gpu:

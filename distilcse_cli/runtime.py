@@ -65,14 +65,20 @@ def choose_runtime(device: str | None = None, dtype: str = "auto") -> Runtime:
 
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    _check_device(device)
+    check_device(device)
     if dtype != "auto":
         return Runtime(device=device, dtype=dtype, reason="asked for")
     has_bf16, reason = _hardware_bf16(device)
     return Runtime(device=device, dtype="bfloat16" if has_bf16 else "float32", reason=reason)
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str, num_processes: int = 1) -> None:
+    """Check that a device is there, for `cuda` one for each process.
+
+    Raises:
+        UsageError: an unknown device name.
+        DeviceError: not so many GPUs, or not that one.
+    """
     import torch
 
     kind, _, index = device.partition(":")
@@ -82,6 +88,11 @@ def _check_device(device: str) -> None:
         num_gpus = torch.cuda.device_count()
         if int(index or 0) >= num_gpus:
             raise DeviceError(f"no device {device}: this machine has {num_gpus} CUDA GPUs", hint="--device cpu")
+        if not index and num_processes > num_gpus:
+            raise DeviceError(
+                f"{num_processes} processes need a GPU each, this machine has {num_gpus}",
+                hint=f"--nproc {num_gpus}, or --device cpu",
+            )
 
 
 def _hardware_bf16(device: str) -> tuple[bool, str]:

@@ -130,7 +130,7 @@ def distill(
 
     from distilcse_cli.launcher import launch
 
-    if launch(nproc, sys.argv[1:]):
+    if launch(nproc, sys.argv[1:], device):
         return
 
     from distilcse_cli.training.distill import DistillSources, run

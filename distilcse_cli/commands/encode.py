@@ -47,7 +47,7 @@ def encode(
 
     from distilcse_cli.launcher import launch
 
-    if launch(nproc, sys.argv[1:]):
+    if launch(nproc, sys.argv[1:], device):
         return
 
     from distilcse_cli.models.encoder import load_encoder

@@ -131,7 +131,7 @@ def evaluate(
 
     from distilcse_cli.launcher import launch
 
-    if launch(nproc, sys.argv[1:]):
+    if launch(nproc, sys.argv[1:], device):
         return
 
     from distilcse_cli.evaluation.run import ModelChoice, choose_eval_runtime, choose_models, evaluate_models

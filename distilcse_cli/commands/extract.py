@@ -46,7 +46,7 @@ def extract(
 
     from distilcse_cli.launcher import launch
 
-    if launch(nproc, sys.argv[1:]):
+    if launch(nproc, sys.argv[1:], device):
         return
 
     from distilcse_cli.data.corpus import open_corpus, prepare_corpus

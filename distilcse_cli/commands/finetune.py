@@ -126,7 +126,7 @@ def finetune(
 
     from distilcse_cli.launcher import launch
 
-    if launch(nproc, sys.argv[1:]):
+    if launch(nproc, sys.argv[1:], device):
         return
 
     from distilcse_cli.training.finetune.stage import FinetuneSources, run

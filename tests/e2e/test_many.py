@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -52,6 +53,15 @@ def test_encode_writes_the_same_file(distilcse: Command, model: list[str], tmp_p
 def test_encode_of_stdin_with_processes_is_refused(distilcse: Command) -> None:
     done = distilcse("encode", "--model", "m", "--out", "rows.npy", "--nproc", 2, input="a cat\n", code=2)
     assert done.stderr == "error: several processes cannot share stdin (name a FILE, or leave --nproc out)\n"
+
+
+def test_a_device_that_is_not_there_is_said_before_workers_start(distilcse: Command, tmp_path: Path) -> None:
+    lines = write_lines(tmp_path / "lines.txt", 1)
+    command = ("encode", lines, "--model", "m", "--out", "rows.npy", "--nproc", 2, "--device")
+    assert distilcse(*command, "tpu", code=2).stderr == "error: unknown device 'tpu' (cpu, cuda, or cuda:N)\n"
+    done = distilcse(*command, "cuda:99", code=5)
+    assert done.stderr.startswith("error: no device cuda:99: this machine has ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_what_all_workers_find_wrong_is_said_once(distilcse: Command, model: list[str], tmp_path: Path) -> None:
@@ -129,3 +139,25 @@ def test_torchrun_works_as_it_is(distilcse: Command, model: list[str], tmp_path:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("rows of 16 float32") == 1  # only rank 0 speaks
     assert (tmp_path / "one.npy").read_bytes() == (tmp_path / "two.npy").read_bytes()
+
+
+def test_no_thread_of_a_group_outlives_it(model: list[str]) -> None:
+    # one of gloo's that lets go of a tensor while Python is ending would abort the process
+    script = (
+        "import os, sys\n"
+        "from distilcse_cli.ranks import joined\n"
+        "from distilcse_cli.runtime import choose_runtime\n"
+        "runtime = choose_runtime('cpu', 'float32')\n"
+        "num_threads = lambda: len(os.listdir('/proc/self/task'))\n"
+        "before = num_threads()\n"
+        "with joined(runtime) as ranks:\n"
+        "    from distilcse_cli.models.encoder import load_encoder\n"
+        "    load_encoder(sys.argv[1], pooler='avg')\n"
+        "    within = num_threads()\n"
+        "print(within > before, num_threads() - before)\n"
+    )
+    place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, model[0]], capture_output=True, text=True, env=os.environ | place
+    )
+    assert done.stdout == "True 0\n", done.stderr
