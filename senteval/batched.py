@@ -4,16 +4,13 @@ Every fit re-seeds, so fits with equally many training rows share their starting
 order of their rows and their dropout: they can take each step together, as one batched model
 over folds and l2 strengths (`senteval.lockstep`). A fold's rows are gathered once for all its
 l2 strengths. Fits stop early each by itself, and a fold leaves the batch when all of its have.
-Folds that differ in a row are batches of their own; batches run on threads of their own.
+Folds that differ in a row are batches of their own; batches spread over the cores (`senteval.workers`).
 
 Letters: N rows, D features, C classes, F folds, R l2 strengths, B rows of a step.
 """
 
-import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,12 +18,13 @@ from torch import Tensor
 
 from senteval.classifier import ClassifierSettings, Fit, Fold, Progress, new_model, row_order, train_and_dev_rows
 from senteval.lockstep import MLP, Adam, Linear, RMSprop
+from senteval.workers import map_on_cores
 
 CACHE_BYTES = 3 * 2**18
 """Rows gathered for a step are multiplied twice; as many folds go together as stay in a core's cache meanwhile."""
 
 MIN_FOLDS = 5
-"""A batch of fewer folds is not worth a thread of its own: Python's part of a step would outweigh the sums."""
+"""A batch of fewer folds is not worth a process of its own: Python's part of a step would outweigh the sums."""
 
 OPTIMIZERS: dict[str, type[Adam] | type[RMSprop]] = {"adam": Adam, "rmsprop": RMSprop}
 
@@ -47,32 +45,34 @@ def fit_batched(
         folds: rows and l2 strengths.
         settings: how to train.
         num_classes: C.
-        progress: told how many more fits are done, by one thread at a time.
+        progress: told how many more fits are done.
 
     Returns:
         For each fold one fit per l2 strength, in order.
     """
-    task = _Task(torch.cat([X, X.new_ones(len(X), 1)], dim=1), y, num_classes, settings, progress)
+    task = _Task(torch.cat([X, X.new_ones(len(X), 1)], dim=1), y, num_classes, settings)
     num_workers = torch.get_num_threads()
     batches = _batches(folds, num_workers)
     fits: list[list[Fit]] = [[] for _ in folds]
-    with _threads(min(num_workers, len(batches)), task.cancelled) as pool:
-        jobs = {pool.submit(_fit_batch, task, [folds[i] for i in batch]): batch for batch in batches}
-        for job in as_completed(jobs):
-            for i, fitted in zip(jobs[job], job.result(), strict=True):
-                fits[i] = fitted
+
+    def fit_batch(batch: list[int], count: Progress) -> list[list[Fit]]:
+        return _fit_batch(task, [folds[i] for i in batch], count)
+
+    for batch, fitted in zip(batches, map_on_cores(fit_batch, batches, num_workers, progress or _ignore), strict=True):
+        for i, fits_of_fold in zip(batch, fitted, strict=True):
+            fits[i] = fits_of_fold
     return fits
+
+
+def _ignore(_: int) -> None:
+    """For callers that do not want to know."""
 
 
 class _Task:
     """What all batches share."""
 
-    def __init__(
-        self, X: Tensor, y: Tensor, num_classes: int, settings: ClassifierSettings, progress: Progress | None
-    ) -> None:
+    def __init__(self, X: Tensor, y: Tensor, num_classes: int, settings: ClassifierSettings) -> None:
         self.X, self.y, self.num_classes, self.settings = X, y, num_classes, settings
-        self.cancelled = threading.Event()
-        self._progress, self._lock = progress, threading.Lock()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             model = new_model(X.shape[1] - 1, num_classes, settings)
@@ -91,12 +91,6 @@ class _Task:
         """torch's random numbers as every fit finds them once its weights are drawn."""
         return torch.Generator().set_state(self._random_state)
 
-    def count(self, num_fits: int) -> None:
-        """Report finished fits."""
-        if self._progress is not None and num_fits:
-            with self._lock:
-                self._progress(num_fits)
-
 
 def _batches(folds: Sequence[Fold], num_workers: int) -> list[list[int]]:
     """Numbers of the folds that train together, large batches first."""
@@ -111,23 +105,8 @@ def _batches(folds: Sequence[Fold], num_workers: int) -> list[list[int]]:
     return sorted(batches, key=len, reverse=True)
 
 
-@contextmanager
-def _threads(num_workers: int, cancelled: threading.Event) -> Iterator[ThreadPoolExecutor]:
-    """Workers whose torch has one thread each: a step's operations are too small to share."""
-    num_threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        yield pool
-    except BaseException:
-        cancelled.set()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(num_threads)
-
-
 @torch.inference_mode()
-def _fit_batch(task: _Task, folds: Sequence[Fold]) -> list[list[Fit]]:
+def _fit_batch(task: _Task, folds: Sequence[Fold], count: Progress) -> list[list[Fit]]:
     """Train folds with equally many training rows, in step with one another."""
     settings, order, generator = task.settings, row_order(task.settings.seed), task.generator()
     rows, dev_rows = zip(*train_and_dev_rows(folds, order), strict=True)
@@ -138,14 +117,14 @@ def _fit_batch(task: _Task, folds: Sequence[Fold]) -> list[list[Fit]]:
         for _ in range(settings.epoch_size):
             batch.train_pass(order, generator)
         correct = np.stack([batch.num_correct(place, dev_rows[fold]) for place, fold in enumerate(numbers)])
-        task.count(stopping.update(numbers, correct, batch.model.weights))
+        count(stopping.update(numbers, correct, batch.model.weights))
         kept = np.any(stopping.running[numbers], axis=1)
         numbers = numbers[kept]
         if not len(numbers):
             break
         if not kept.all():
             batch.keep(kept)
-    task.count(int(stopping.running.sum()))
+    count(int(stopping.running.sum()))
     num_steps = stopping.num_evaluations * settings.epoch_size * settings.steps_a_pass(batch.num_rows)
     return [
         [
@@ -231,13 +210,7 @@ class _Batch:
         self._divide()
 
     def train_pass(self, order: np.random.RandomState, generator: torch.Generator) -> None:
-        """One pass over the training rows, in an order that all folds share.
-
-        Raises:
-            InterruptedError: another batch failed, or the user gave up.
-        """
-        if self.task.cancelled.is_set():
-            raise InterruptedError
+        """One pass over the training rows, in an order that all folds share."""
         settings, model = self.task.settings, self.model
         permutation = torch.from_numpy(order.permutation(self.num_rows))
         for block in self._blocks:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from senteval.workers import one_thread
+
 HELD_OUT = 0.05
 """Part of the training rows that serves as dev where a fold names no dev rows."""
 
@@ -81,14 +83,14 @@ class Fit:
 
     dev_accuracy: float
     """Between 0 and 1."""
-    parameters: tuple[Tensor, ...]
+    parameters: tuple[np.ndarray, ...]
     """Weight (C, D) and bias (C,); with a hidden layer its weight (H, D) and bias (H,) first."""
     num_steps: int
     """Optimizer steps before it stopped."""
 
     def predict(self, X: Tensor) -> np.ndarray:
         """(N, D) features to (N,) classes."""
-        weight, bias, *output = self.parameters
+        weight, bias, *output = map(torch.from_numpy, self.parameters)
         scores = nn.functional.linear(X, weight, bias)
         if output:
             scores = nn.functional.linear(scores.sigmoid(), *output)
@@ -135,6 +137,7 @@ def train_and_dev_rows(folds: Sequence[Fold], order: np.random.RandomState) -> l
     ]
 
 
+@one_thread()
 def fit_sequentially(
     X: Tensor,
     y: Tensor,
@@ -189,7 +192,8 @@ def _fit_one(X: Tensor, y: Tensor, fold: Fold, l2: float, settings: ClassifierSe
                 break
             else:
                 num_failures += 1
-    return Fit(best_correct / len(dev), tuple(best_state.values()), num_passes * settings.steps_a_pass(len(train)))
+    parameters = tuple(parameter.numpy() for parameter in best_state.values())
+    return Fit(best_correct / len(dev), parameters, num_passes * settings.steps_a_pass(len(train)))
 
 
 def _train_pass(

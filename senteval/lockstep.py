@@ -7,6 +7,7 @@ Weights are (F, R, …): a fold's R fits see the same rows, so those are multipl
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -77,12 +78,12 @@ class Linear:
         scores = self.columns[fold] @ X.T
         return (scores[:, 0] > 0).long() if self.is_binary else scores.argmax(dim=1)
 
-    def parameters(self, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def parameters(self, weights: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
         """One fit's weights, as kept here, to weight (C, D) and bias (C,)."""
         [weight] = weights
         if self.is_binary:
             weight = torch.stack([-weight[1], weight[0]])
-        return weight[:, :-1].clone(), weight[:, -1].clone()
+        return weight[:, :-1].numpy().copy(), weight[:, -1].numpy().copy()
 
 
 class MLP:
@@ -139,9 +140,9 @@ class MLP:
         active = (hidden.flatten(0, 1) @ X.T).sigmoid_().view(*hidden.shape[:2], -1)
         return torch.baddbmm(output[:, :, -1:], output[:, :, :-1], active).argmax(dim=1)
 
-    def parameters(self, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def parameters(self, weights: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
         """One fit's weights to those of `classifier.Fit`: (H, D), (H,), (C, H), (C,)."""
-        return tuple(part.clone() for weight in weights for part in (weight[:, :-1], weight[:, -1]))
+        return tuple(part.numpy().copy() for weight in weights for part in (weight[:, :-1], weight[:, -1]))
 
 
 class Adam:

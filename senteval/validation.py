@@ -64,7 +64,7 @@ def inner_kfold(
         num_folds: k of both levels; k²·4 + k classifiers are trained.
         settings: how a classifier is trained.
         sequential: train one after another.
-        progress: told how many more classifiers are done; never by two threads at once.
+        progress: told how many more classifiers are done.
 
     Returns:
         Means over the outer folds, and the outer folds' own scores.
@@ -113,7 +113,7 @@ def kfold_then_test(
         num_folds: k; k·4 + 1 classifiers are trained.
         settings: how a classifier is trained.
         sequential: train one after another.
-        progress: told how many more classifiers are done; never by two threads at once.
+        progress: told how many more classifiers are done.
 
     Raises:
         ValueError: features and classes do not fit together, or there are too few rows for the folds.
@@ -149,7 +149,7 @@ def split(
         num_classes: C.
         settings: how a classifier is trained; 4 are.
         sequential: train one after another.
-        progress: told how many more classifiers are done; never by two threads at once.
+        progress: told how many more classifiers are done.
 
     Raises:
         ValueError: features and classes do not fit together.

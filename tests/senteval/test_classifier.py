@@ -94,9 +94,9 @@ def test_the_first_adam_step_by_hand(train: Train) -> None:
 
     fold = Fold(np.array([0]), np.array([1]), (0.01,))
     [[fit]] = train(X, y, [fold], ClassifierSettings(max_epoch=0, epoch_size=1), 2)
-    assert torch.allclose(fit.parameters[0], expected, atol=1e-7)
+    assert np.allclose(fit.parameters[0], expected, atol=1e-7)
     bias_gradient = error + 0.01 * bias
-    assert torch.allclose(fit.parameters[1], bias - 1e-3 * bias_gradient / (bias_gradient.abs() + 1e-8), atol=1e-7)
+    assert np.allclose(fit.parameters[1], bias - 1e-3 * bias_gradient / (bias_gradient.abs() + 1e-8), atol=1e-7)
 
 
 @both
@@ -128,17 +128,20 @@ def test_progress_counts_every_fit_once(train: Train) -> None:
     assert sum(told) == 4
 
 
+def arrays(*values: list[object]) -> tuple[np.ndarray, ...]:
+    return tuple(np.array(value, dtype=np.float32) for value in values)
+
+
 def test_logistic_regression_predicts_the_class_of_the_larger_score_by_hand() -> None:
-    fit = Fit(1.0, (torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0.0, 0.5])), 1)
+    fit = Fit(1.0, arrays([[1, 0], [0, 1]], [0, 0.5]), 1)
     # scores (1, 0.5), (0, 1.5), and (2, 2.5)
     assert fit.predict(torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]])).tolist() == [0, 1, 1]
 
 
 def test_a_hidden_layer_predicts_through_its_sigmoid_by_hand() -> None:
-    hidden = (torch.tensor([[100.0]]), torch.tensor([0.0]))
     # the unit is 0, 0.5 or 1; the second score is 1.2 times the unit, against 0.7
-    output = (torch.tensor([[0.0], [1.2]]), torch.tensor([0.7, 0.0]))
-    assert Fit(1.0, (*hidden, *output), 1).predict(torch.tensor([[-1.0], [0.0], [1.0]])).tolist() == [0, 0, 1]
+    fit = Fit(1.0, arrays([[100]], [0], [[0], [1.2]], [0.7, 0]), 1)
+    assert fit.predict(torch.tensor([[-1.0], [0.0], [1.0]])).tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize(
