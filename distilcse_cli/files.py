@@ -12,6 +12,9 @@ from typing import Any
 
 from distilcse_cli.errors import DataError
 
+MAKE_ROOM = "make room, or choose a place you may write to"
+_REMOVE = "it is damaged: remove what it belongs to, and make it again"
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -39,7 +42,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         fsync(path.parent)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+        raise DataError(f"cannot write {path}: {error.strerror or error}", hint=MAKE_ROOM) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -70,7 +73,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         temporary.replace(folder)
         fsync(folder.parent)
     except OSError as error:
-        raise DataError(f"cannot write {folder}: {error.strerror or error}") from error
+        raise DataError(f"cannot write {folder}: {error.strerror or error}", hint=MAKE_ROOM) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -91,11 +94,11 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise DataError(f"{path} is not valid JSON: {error}") from error
+        raise DataError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not valid JSON: {error}", hint=_REMOVE) from error
     if not isinstance(value, dict):
-        raise DataError(f"{path} should hold a JSON object, not a {type(value).__name__}")
+        raise DataError(f"{path} should hold a JSON object, not a {type(value).__name__}", hint=_REMOVE)
     return value
 
 

@@ -18,7 +18,9 @@ def encode(
     out: Annotated[Path, typer.Option(help="File to write: .npy, .npz, .jsonl or .parquet.")],
     file: Annotated[
         Path | None,
-        typer.Argument(help="Text, a sentence a line (.gz too); - or nothing reads stdin.", show_default=False),
+        typer.Argument(
+            help="Text, a sentence a line (.gz too); - or nothing reads stdin.", show_default=False, readable=False
+        ),
     ] = None,
     model: Annotated[
         str | None,

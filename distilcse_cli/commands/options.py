@@ -143,7 +143,11 @@ def require_file(path: Path) -> None:
     Raises:
         DataError: there is no such file, or it is a folder.
     """
+    try:
+        exists = path.exists()
+    except OSError as error:  # a name too long
+        raise DataError(f"cannot read {path}: {error.strerror}", hint="name a file") from error
     if path.is_dir():
-        raise DataError(f"{path} is a folder, a file is needed")
-    if not path.exists():
-        raise DataError(f"{path} does not exist")
+        raise DataError(f"{path} is a folder, a file is needed", hint="name one file in it")
+    if not exists:
+        raise DataError(f"{path} does not exist", hint="check the name and the folder you are in")

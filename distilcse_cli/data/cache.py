@@ -16,6 +16,7 @@ from distilcse_cli.errors import DataError
 from distilcse_cli.files import atomic_folder, read_json, write_json
 
 MANIFEST = "manifest.json"
+_REMOVE = "remove the folder and run again"
 
 
 class NewerFormatError(DataError):
@@ -47,14 +48,14 @@ def read_manifest(folder: Path, version: int) -> dict[str, Any]:
             hint="update distilcse, or remove the folder",
         )
     if found != version or not isinstance(sizes, dict):
-        raise DataError(f"{folder / MANIFEST} is not a manifest of format version {version}")
+        raise DataError(f"{folder / MANIFEST} is not a manifest of format version {version}", hint=_REMOVE)
     for name, size in sizes.items():
         try:
             actual = (folder / name).stat().st_size
         except OSError as error:
-            raise DataError(f"cannot read {folder / name}: {error.strerror}") from error
+            raise DataError(f"cannot read {folder / name}: {error.strerror}", hint=_REMOVE) from error
         if actual != size:
-            raise DataError(f"{folder / name} has {actual:,} bytes, but its manifest says {size:,}")
+            raise DataError(f"{folder / name} has {actual:,} bytes, but its manifest says {size:,}", hint=_REMOVE)
     return manifest
 
 

@@ -138,7 +138,9 @@ def open_corpus(folder: Path) -> Corpus:
         report = CorpusReport(**manifest["report"])
         return Corpus(Path(folder), report.num_kept, manifest["fingerprint"], report)
     except (KeyError, TypeError) as error:
-        raise DataError(f"{folder} is not a corpus: its manifest lacks {error}") from error
+        raise DataError(
+            f"{folder} is not a corpus: its manifest lacks {error}", hint="remove it and run again"
+        ) from error
 
 
 def _build(folder: Path, sources: list[Source], identities: list[str], settings: CorpusSettings) -> None:

@@ -65,13 +65,17 @@ def _hub_errors(name: str) -> Iterator[None]:
     try:
         yield
     except DatasetNotFoundError as error:
-        raise DataError(f"no file {name}, and no such data set on the hub: {_line(error)}") from error
+        raise DataError(
+            f"no file {name}, and no such data set on the hub: {_line(error)}", hint="check the name"
+        ) from error
     except (ConnectionError, TimeoutError, HTTPError) as error:
         is_offline = constants.HF_HUB_OFFLINE
         hint = "HF_HUB_OFFLINE is set" if is_offline else "check the network, HF_ENDPOINT and proxy settings"
         raise NetworkError(f"no file {name}, and the hub does not answer for it: {_line(error)}", hint=hint) from error
     except (DatasetsError, OSError, ValueError) as error:
-        raise DataError(f"cannot read the hub data set {name}: {_line(error)}") from error
+        raise DataError(
+            f"cannot read the hub data set {name}: {_line(error)}", hint="download it, and name its file"
+        ) from error
 
 
 def _line(error: Exception) -> str:

@@ -12,6 +12,7 @@ from distilcse_cli.errors import DataError
 
 BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 64 << 20
+CHECK_FILE = "check the file and its permissions"
 _BOM = b"\xef\xbb\xbf"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -92,7 +93,8 @@ def _blocks(path: Path) -> Iterator[bytes]:
                     size += len(block)
                     if size > MAX_LINE_BYTES:
                         raise DataError(
-                            f"{path} has a line of more than {MAX_LINE_BYTES >> 20} MiB: is it a text file?"
+                            f"{path} has a line of more than {MAX_LINE_BYTES >> 20} MiB",
+                            hint="name a text file with a sentence a line",
                         )
                 block = file.read(BLOCK_BYTES)
             if rest := b"".join(pieces):
@@ -100,7 +102,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is not a whole gzip file: {error}", hint="fetch or make it again") from error
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+        raise DataError(f"cannot read {path}: {error.strerror}", hint=CHECK_FILE) from error
 
 
 def _open(path: Path) -> BinaryIO:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from distilcse_cli.config import CorpusSettings
-from distilcse_cli.data.lines import BadLines, is_gzip
+from distilcse_cli.data.lines import CHECK_FILE, BadLines, is_gzip
 from distilcse_cli.data.readers import file_format, read_texts
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import sha256_file
@@ -47,7 +47,7 @@ class FileSource:
         try:
             return f"{file_format(self.path)}{'.gz' * is_gzip(self.path)} {sha256_file(self.path)}"
         except OSError as error:
-            raise DataError(f"cannot read {self.path}: {error.strerror}") from error
+            raise DataError(f"cannot read {self.path}: {error.strerror}", hint=CHECK_FILE) from error
 
     def texts(self, settings: CorpusSettings, bad: BadLines) -> Iterator[list[str]]:
         """Yield the texts in order, in batches."""
@@ -65,7 +65,8 @@ def find_source(name: str) -> Source:
     try:
         exists = path.exists()
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {name!r}: {getattr(error, 'strerror', None) or error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read {name!r}: {reason}", hint="name a file, or a hub data set") from error
     if path.is_file():
         return FileSource(path)
     if path.is_dir():

@@ -118,13 +118,18 @@ def parquet_texts(path: Path, text_column: str | None, bad: BadLines) -> Iterato
             schema = file.schema_arrow
             column = choose_column(schema.names, text_column, path)
             if not _holds_text(schema.field(column).type):
-                raise DataError(f"column {column!r} of {path} holds {schema.field(column).type}, not text")
+                raise DataError(
+                    f"column {column!r} of {path} holds {schema.field(column).type}, not text",
+                    hint="name another one with --text-column",
+                )
             number = 1
             for batch in file.iter_batches(_PARQUET_ROWS, columns=[column], use_threads=False):
                 yield _arrow_texts(batch.column(0), path, number, bad)
                 number += batch.num_rows
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"cannot read {path} as parquet: {' '.join(str(error).split())}") from error
+        raise DataError(
+            f"cannot read {path} as parquet: {' '.join(str(error).split())}", hint="fetch or make it again"
+        ) from error
 
 
 def _holds_text(kind: "pa.DataType") -> bool:

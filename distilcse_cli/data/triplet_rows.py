@@ -199,7 +199,9 @@ def _parquet_rows(path: Path, wanted: Sequence[str] | None) -> Iterator[tuple[st
                     yield f"{path}, row {number}", list(cells)
                     number += 1
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"cannot read {path} as parquet: {' '.join(str(error).split())}") from error
+        raise DataError(
+            f"cannot read {path} as parquet: {' '.join(str(error).split())}", hint="fetch or make it again"
+        ) from error
 
 
 def _cells(column: Any) -> list[object]:

@@ -12,7 +12,7 @@ from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.lines import BadLines, read_lines
 from distilcse_cli.errors import DataError
-from distilcse_cli.files import atomic_path
+from distilcse_cli.files import MAKE_ROOM, atomic_path
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.rounds import embed_rounds
 from distilcse_cli.ranks import ALONE, Ranks
@@ -102,14 +102,14 @@ class _Output:
         try:
             self._rows.append(sentences, embeddings)
         except OSError as error:
-            raise DataError(f"cannot write {self._out}: {error.strerror or error}") from error
+            raise DataError(f"cannot write {self._out}: {error.strerror or error}", hint=MAKE_ROOM) from error
         self._num_rows += len(sentences)
         self._num_truncated += num_truncated
         self._progress.update(len(sentences))
 
     def counts(self) -> tuple[int, int]:
         if self._num_rows == 0:
-            raise DataError(f"{self._source} has no lines, so there is nothing to encode")
+            raise DataError(f"{self._source} has no lines", hint="a sentence a line is needed")
         return self._num_rows, self._num_truncated
 
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGINT
 from typing import Any
@@ -64,6 +64,8 @@ class RunFolder:
     def unlock(self) -> None:
         """Let other runs in; nothing happens if they were not kept out."""
         if self._lock is not None:
+            with suppress(OSError):
+                self.work.rmdir()  # a run that failed before its first step leaves no trace
             os.close(self._lock)
             self._lock = None
 
