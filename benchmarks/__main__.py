@@ -1,0 +1,10 @@
+"""All benchmarks, one after the other: `make bench`."""
+
+import subprocess
+import sys
+
+NAMES = ("sts", "transfer")
+
+for name in NAMES:
+    # a process each, so that none inherits another's memory or threads
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]], check=True)
