@@ -55,7 +55,7 @@ def test_without_a_model_the_three_ways_out_are_named(distilcse: Command, home: 
 
 def test_a_missing_file_and_a_folder_for_a_file(distilcse: Command, tmp_path: Path) -> None:
     done = distilcse("encode", "nowhere.txt", "--model", "m", "--out", "rows.npy", code=3)
-    assert done.stderr == "error: nowhere.txt does not exist\n"
+    assert done.stderr == "error: nowhere.txt does not exist (check the name and the folder you are in)\n"
     done = distilcse("encode", tmp_path, "--model", "m", "--out", "rows.npy", code=3)
     assert done.stderr == f"error: {tmp_path} is a folder, a file is needed\n"
 
