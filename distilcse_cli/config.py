@@ -157,7 +157,7 @@ class DistillSettings:
         _positive("--max-logit-scale", self.max_logit_scale)
         _at_least("--max-length", self.max_length, 3)
         _positive("--grad-clip", self.grad_clip)
-        _at_least("--seed", self.seed, 0)
+        _seed(self.seed)
         _at_least("--held-out", self.num_held_out, 0)
         _at_least("--eval-every", self.eval_every, 0)
         _at_least("--save-every", self.save_every, 0)
@@ -257,12 +257,17 @@ class FinetuneSettings:
         if self.patience is not None:
             _positive("--patience", self.patience)
         _at_least("--save-every", self.save_every, 0)
-        _at_least("--seed", self.seed, 0)
+        _seed(self.seed)
 
 
 def _at_least(name: str, value: float, least: float) -> None:
     if not (math.isfinite(value) and value >= least):
         raise UsageError(f"{name} is {value}, but must be at least {least}")
+
+
+def _seed(value: int) -> None:
+    if not 0 <= value < 2**32:  # NumPy takes no larger one
+        raise UsageError(f"--seed is {value}, but must be at least 0 and below {2**32}")
 
 
 def _positive(name: str, value: float) -> None:

@@ -140,5 +140,5 @@ def set_seed(seed: int) -> None:
     import torch
 
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+    np.random.seed(seed % 2**32)  # noqa: NPY002
     torch.manual_seed(seed)

@@ -5,7 +5,7 @@ where there is none; here both are errors. No code that comes with a model is ru
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def load_backbone(folder: Path) -> Any:
             raise ModelError(f"cannot load {folder}: {_first_line(error)}", hint=_DAMAGED) from error
     kind = model.config.model_type
     if getattr(model.config, "is_encoder_decoder", False):
-        raise ModelError(f"{folder} is an encoder-decoder ({kind}), not a sentence encoder")
+        raise ModelError(f"{folder} is an encoder-decoder ({kind}), not a sentence encoder", hint=_NO_ENCODER)
     for name, in_file, expected in info["mismatched_keys"]:
         shapes = f"{tuple(in_file)} in the file and {tuple(expected)} by config.json"
         raise ModelError(f"{folder}: the shape of {name} is {shapes}", hint="they are of different models")
@@ -72,7 +72,20 @@ def load_backbone(folder: Path) -> Any:
         raise ModelError(f"{folder} lacks {len(lost)} weights of a {kind}: {shown}", hint=_DAMAGED)
     if missing:
         model.pooler = None
+    require_finite(folder, model.state_dict())
     return model.eval()
+
+
+def require_finite(source: object, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Check that no weight is NaN or infinite: a model with one would pass on nothing else.
+
+    Raises:
+        ModelError: naming the first such tensor of `source`.
+    """
+    for name, tensor in tensors.items():
+        # a sum is read at the speed of memory, and is finite unless a number in it is not
+        if not tensor.sum().isfinite() and not tensor.isfinite().all():
+            raise ModelError(f"{name} in {source} has NaN or infinity", hint="fetch or make it again")
 
 
 def load_config(folder: Path) -> Any:

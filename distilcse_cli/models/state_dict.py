@@ -18,6 +18,7 @@ from torch import Tensor
 
 from distilcse_cli import console
 from distilcse_cli.errors import ModelError
+from distilcse_cli.models.backbone import require_finite
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 """Keys under which training programs put the state dict itself."""
@@ -181,8 +182,7 @@ def fill(backbone: Any, state: StateDict, *, like: str, hint: str) -> Any:
         if not tensor.is_floating_point():
             kind = str(tensor.dtype).removeprefix("torch.")
             raise ModelError(f"{name} in {state.path} is {kind}", hint="quantized weights cannot be used")
-        if not tensor.isfinite().all():
-            raise ModelError(f"{name} in {state.path} has NaN or infinity", hint="fetch or make it again")
+    require_finite(state.path, tensors)
     backbone.load_state_dict(tensors)
     return backbone.eval()
 

@@ -36,12 +36,17 @@ def find_weights(ref: str, *, revision: str | None = None) -> Path | None:
 
     Raises:
         UsageError: a revision of a local file.
+        ModelError: a device, or a name that no file can have.
         NetworkError: a download failed.
     """
     path = Path(ref).expanduser()
-    if path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as error:  # a name too long
+        raise ModelError(f"cannot read {ref}: {error.strerror}", hint="name a folder or a file of weights") from error
+    if is_folder:
         return None
-    if path.exists():
+    if is_there:
         if not path.is_file():
             raise ModelError(f"{ref} is neither a model folder nor a file of weights", hint="name one of these")
         if revision is not None:

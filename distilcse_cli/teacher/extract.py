@@ -7,11 +7,9 @@ processes. As a batch never reaches past its window, the file is the same to the
 one process without interruption (same machine, same number of threads in each process).
 """
 
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from io import FileIO
 from itertools import islice
 from pathlib import Path
@@ -31,6 +29,7 @@ from distilcse_cli.models.inference import WINDOW_CHARS, WINDOW_ROWS, EmbeddedWi
 from distilcse_cli.models.rounds import embed_rounds
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
+from distilcse_cli.teacher.lock import locked
 from distilcse_cli.teacher.store import (
     EMBEDDINGS,
     FORMAT_VERSION,
@@ -102,7 +101,7 @@ def extract(
 
 def _begin(held: ExitStack, out: Path, wanted: dict[str, Any], corpus: Corpus) -> dict[str, Any] | None:
     """Lock the folder and make ready what the processes write to; the manifest so far, None if all is done."""
-    held.enter_context(_locked(out))
+    held.enter_context(locked(out))
     _remove_leftovers(out)
     if (out / MANIFEST).exists():
         _check_complete(out, wanted)
@@ -162,7 +161,7 @@ def _start(out: Path, wanted: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
         if (out / name).exists():
             raise DataError(f"{out} has a {name} that is not of an embedding store", hint="choose another --out")
     if len(corpus) == 0:
-        raise DataError(f"{corpus.folder} has no sentences")
+        raise DataError(f"{corpus.folder} has no sentences", hint="name another --corpus")
     row_bytes = wanted["width"] * np.dtype(wanted["dtype"]).itemsize
     needed = len(corpus) * row_bytes + corpus.sentences_path.stat().st_size
     free = shutil.disk_usage(out).free
@@ -265,32 +264,13 @@ def _write(file: FileIO, position: int, rows: bytes | np.ndarray) -> None:
 
 def _finish(out: Path, manifest: dict[str, Any]) -> None:
     if manifest["rows_done"] != manifest["num_rows"]:
-        raise DataError(f"the corpus has {manifest['rows_done']:,} sentences, its manifest {manifest['num_rows']:,}")
+        counts = f"{manifest['rows_done']:,} sentences, its manifest {manifest['num_rows']:,}"
+        raise DataError(f"the corpus has {counts}", hint="remove it from the data home and run again")
     if (out / PARTIAL_EMBEDDINGS).exists():
         (out / PARTIAL_EMBEDDINGS).replace(out / EMBEDDINGS)
         fsync(out)
     write_json(out / MANIFEST, manifest)
     (out / PARTIAL_MANIFEST).unlink()
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Make the folder and keep other extractions out of it; the lock dies with its process."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise DataError(f"cannot write {out}: {error.strerror}", hint="choose another --out") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(f"another extraction is writing to {out}", hint="wait for it to end") from error
-        except OSError:
-            console.warn(f"{out} is on a file system without locks: run one extraction at a time")
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _remove_leftovers(out: Path) -> None:

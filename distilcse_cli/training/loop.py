@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from distilcse_cli.config import DistillSettings
 from distilcse_cli.data.tokens import TokenRows
-from distilcse_cli.errors import DistilCSEError
+from distilcse_cli.errors import DistilCSEError, UsageError
 from distilcse_cli.models.inference import token_budget_batches
 from distilcse_cli.ranks import ALONE, Ranks, sum_gradients
 from distilcse_cli.runtime import Runtime
@@ -179,9 +179,13 @@ def _start(model: DistillModel, inputs: Inputs, watcher: Watcher | None) -> Trai
 
 
 def _new_bank(inputs: Inputs) -> MemoryBank:
-    size = inputs.settings.bank_size if inputs.settings.loss in CONTRASTIVE else 0
-    runtime = inputs.runtime
-    return MemoryBank(size, inputs.teacher.width, device=runtime.torch_device(), dtype=getattr(torch, runtime.dtype))
+    settings, runtime, width = inputs.settings, inputs.runtime, inputs.teacher.width
+    # never more than all rows of the run
+    size = min(settings.bank_size, len(inputs.rows) * settings.epochs) if settings.loss in CONTRASTIVE else 0
+    try:
+        return MemoryBank(size, width, device=runtime.torch_device(), dtype=getattr(torch, runtime.dtype))
+    except (RuntimeError, MemoryError) as error:
+        raise UsageError(f"no memory for --bank-size {size} of {width} numbers each", hint="lower it") from error
 
 
 def _require_finite(step: int, loss: float, grad_norm: float) -> None:

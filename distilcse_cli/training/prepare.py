@@ -142,7 +142,9 @@ def _make(
     }
     to_extract = False
     if sources.embeddings is not None:
-        store = open_store(sources.embeddings, corpus=corpus, teacher=teacher).folder
+        given = open_store(sources.embeddings, corpus=corpus, teacher=teacher)
+        given.check_rows()
+        store = given.folder
     else:
         name = f"{teacher.fingerprint[:16]}-{corpus.fingerprint[:16]}-{runtime.dtype}"
         store = data_home() / "embeddings" / name

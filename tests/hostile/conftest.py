@@ -93,21 +93,34 @@ def server() -> Iterator[subprocess.Popen[str]]:
 Command = Callable[..., Ended]
 
 
+def ask(
+    server: subprocess.Popen[str],
+    line: str | list[str],
+    materials: dict[str, Path],
+    *,
+    folder: Path,
+    home: Path,
+    **job: Any,
+) -> Ended:
+    """Have the server run a command line in `folder`."""
+    words = line.split() if isinstance(line, str) else line
+    argv = [word.format(**materials) if "{" in word else word for word in words]
+    environment = {"DISTILCSE_HOME": str(home)} | job.pop("environment", {})
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps(job | {"argv": argv, "folder": str(folder), "environment": environment}) + "\n")
+    server.stdin.flush()
+    return Ended(**json.loads(server.stdout.readline()))
+
+
 @pytest.fixture
 def command(server: subprocess.Popen[str], tmp_path: Path, materials: dict[str, Path]) -> Command:
-    """`command("encode text.txt --out {rows}", kill_at=3)`: run in the test's own folder, with its own data home."""
+    """`command("encode {text} --out rows.npy", kill_at=3)`: run in the test's own folder, with its own data home."""
+    work = tmp_path / "work"
 
     def run(line: str | list[str], **job: Any) -> Ended:
-        words = line.split() if isinstance(line, str) else line
-        argv = [word.format(**materials) if "{" in word else word for word in words]
-        environment = {"DISTILCSE_HOME": str(tmp_path / "home")} | job.pop("environment", {})
-        (tmp_path / "work").mkdir(exist_ok=True)
-        job |= {"argv": argv, "folder": str(tmp_path / "work"), "environment": environment}
-        assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdin.write(json.dumps(job) + "\n")
-        server.stdin.flush()
-        return Ended(**json.loads(server.stdout.readline()))
+        work.mkdir(exist_ok=True)
+        return ask(server, line, materials, folder=work, home=tmp_path / "home", **job)
 
     return run
 

@@ -11,6 +11,7 @@ from distilcse_cli.data.corpus import open_corpus
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher import extract as module
+from distilcse_cli.teacher.lock import locked
 
 
 def fork_server() -> ForkServerContext:
@@ -32,6 +33,6 @@ def extract(
 
 
 def hold_folder(out: Path, is_held: Event, let_go: Event) -> None:
-    with module._locked(out):
+    with locked(out):
         is_held.set()
         let_go.wait()
