@@ -57,9 +57,9 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         DataError: `folder` has something in it already, or cannot be made.
     """
     folder = Path(folder)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise DataError(f"{folder} is not empty", hint="choose another --out, or remove it first")
     try:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise DataError(f"{folder} is not empty", hint="choose another --out, or remove it first")
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
     except OSError as error:

@@ -1,5 +1,6 @@
 """`distilcse encode`: lines of text to a file of embeddings."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -95,6 +96,6 @@ def _source(file: Path | None, out: Path, num_processes: int) -> Path:
             raise UsageError("there is nothing to encode", hint="name a FILE, or pipe lines into the command")
         return Path("/dev/stdin")
     options.require_file(file)
-    if out.exists() and out.samefile(file):
+    if os.path.exists(out) and out.samefile(file):  # noqa: PTH110  Path.exists raises where a name is too long
         raise UsageError(f"--out {out} would overwrite the input", hint="choose another --out")
     return file

@@ -131,9 +131,14 @@ def require_free(folder: Path) -> None:
     Raises:
         DataError: there is a file of that name, or a folder with something in it.
     """
-    if folder.is_dir() and any(folder.iterdir()):
+    try:
+        is_full = folder.is_dir() and any(folder.iterdir())
+        is_file = folder.exists() and not folder.is_dir()
+    except OSError as error:  # a name too long, or no permission
+        raise DataError(f"cannot write {folder}: {error.strerror}", hint="choose another --out") from error
+    if is_full:
         raise DataError(f"{folder} is not empty", hint="choose another --out, or remove it first")
-    if folder.exists() and not folder.is_dir():
+    if is_file:
         raise DataError(f"{folder} is a file, a folder is to be written", hint="choose another --out")
 
 

@@ -20,8 +20,8 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         DataError: the folder cannot be made, or another extraction is writing to it.
     """
-    was_there = out.exists()
     try:
+        was_there = out.exists()
         out.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:

@@ -149,7 +149,9 @@ class RunFolder:
                     self.work.rmdir()
                 raise DataError(f"--out {folder} is not an empty folder", hint="choose another --out, or --overwrite")
             if not is_student:
-                raise DataError(f"{folder} is no student of ours, so --overwrite leaves it alone")
+                raise DataError(
+                    f"{folder} is no student of ours, so --overwrite leaves it alone", hint="choose another --out"
+                )
 
     def _empty_work(self) -> None:
         for path in self.work.iterdir():
