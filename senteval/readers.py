@@ -7,6 +7,7 @@ files are cut by `str.splitlines`, which also cuts at form feeds and Unicode sep
 others only at line feeds and carriage returns.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ def read_sts(files: Sequence[Path]) -> Rows:
             f"{pairs_file} has {len(pairs)} lines and {gold_file} has {len(gold)}, but they go together line by line",
             files=files,
         )
-    scores = _each(gold_file, gold, lambda line: float(line) if line.strip() else None)
+    scores = _each(gold_file, gold, lambda line: _score(line) if line.strip() else None)
     sentences, partners, labels = [], [], []
     for number, (line, score) in enumerate(zip(pairs, scores, strict=True)):
         if score is None:
@@ -61,14 +62,22 @@ def read_sts(files: Sequence[Path]) -> Rows:
     return Rows(sentences, partners, labels)
 
 
+def _score(text: str) -> float:
+    """A gold score; `nan` and `inf` are numbers to Python, but would make the whole task's score one."""
+    score = float(text)
+    if not math.isfinite(score):
+        raise ValueError(f"a score of {text}")
+    return score
+
+
 def read_sts_benchmark(files: Sequence[Path]) -> Rows:
     """STS-B: named csv, but tab-separated and without quoting; gold, first, second are fields 5 to 7 of 7 or 9."""
-    return _pairs(files, _lines(files[0], "utf-8"), first=5, second=6, label=4, parse=float)
+    return _pairs(files, _lines(files[0], "utf-8"), first=5, second=6, label=4, parse=_score)
 
 
 def read_sick_relatedness(files: Sequence[Path]) -> Rows:
     """SICK's relatedness scores: a header line, and CRLF in the test file."""
-    return _pairs(files, _lines(files[0], "utf-8"), first=1, second=2, label=3, parse=float, header=True)
+    return _pairs(files, _lines(files[0], "utf-8"), first=1, second=2, label=3, parse=_score, header=True)
 
 
 def read_sick_entailment(files: Sequence[Path]) -> Rows:

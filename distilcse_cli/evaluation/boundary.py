@@ -15,6 +15,7 @@ _WHERE_DATA_IS = (
     "--data DIR names the folder that holds downstream/,"
     " as unpacked from senteval.tar of the hub's princeton-nlp/datasets-for-simcse"
 )
+_DAMAGED = "unpack senteval.tar again"
 
 
 @contextmanager
@@ -25,4 +26,5 @@ def senteval_errors() -> Iterator[None]:
     except senteval.SentEvalError as error:
         kind = next((ours for theirs, ours in _KINDS if isinstance(error, theirs)), DistilCSEError)
         is_missing = isinstance(error, senteval.DataError) and not all(file.is_file() for file in error.files)
-        raise kind(error.message, hint=_WHERE_DATA_IS if is_missing else error.hint) from error
+        hint = error.hint or (_DAMAGED if kind is DataError else None)
+        raise kind(error.message, hint=_WHERE_DATA_IS if is_missing else hint) from error
