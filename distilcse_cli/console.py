@@ -26,7 +26,8 @@ def mute() -> None:
 def result(text: str) -> None:
     """Print a result on stdout."""
     if not _muted:
-        print(text, flush=True)
+        # a file's name need not be UTF-8
+        print(text.encode("utf-8", "backslashreplace").decode("utf-8"), flush=True)
 
 
 def result_json(value: Any) -> None:
@@ -37,7 +38,7 @@ def result_json(value: Any) -> None:
 def log(message: str) -> None:
     """Say what happens, on stderr."""
     if not _muted:
-        print(message, file=sys.stderr, flush=True)
+        print(_printable(message, keep="\n\t"), file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
@@ -48,7 +49,14 @@ def warn(message: str) -> None:
 def error(exception: DistilCSEError) -> None:
     """Print an error and, behind it, its hint, as one line on stderr."""
     hint = f" ({exception.hint})" if exception.hint else ""
-    print(f"error: {exception.message}{hint}", file=sys.stderr, flush=True)
+    print(_printable(f"error: {exception.message}{hint}"), file=sys.stderr, flush=True)
+
+
+def _printable(text: str, keep: str = "") -> str:
+    """Text that may quote a foreign file, without the power to end a line or to command a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in keep else ascii(one)[1:-1] for one in text)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, align: str = "c") -> str:

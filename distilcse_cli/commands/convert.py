@@ -24,6 +24,7 @@ def convert(
 ) -> None:
     """Make a model folder of a file of weights, as the authors published theirs."""
     EncodeSettings(max_length=max_length)  # a bad value exits 2 before torch loads
+    options.require_utf8(out)
     options.require_free(out)
 
     from distilcse_cli.models.convert import convert as run

@@ -127,6 +127,7 @@ def distill(
         on_bad_line=on_bad_line,
     )
     layers = _layer_numbers(keep_layers)
+    options.require_utf8(out)
 
     from distilcse_cli.launcher import launch
 

@@ -125,6 +125,19 @@ def model_or_default(model: str | None) -> str:
     return catalogue.DEFAULT_MODEL
 
 
+def require_utf8(folder: Path) -> None:
+    """Check that the name of a folder for a model is one in which tokenizers and safetensors can write.
+
+    Raises:
+        DataError: it is not UTF-8.
+    """
+    try:
+        str(folder).encode("utf-8")
+    except UnicodeEncodeError as error:
+        what = f"cannot write a model to {folder}: its name is not UTF-8"
+        raise DataError(what, hint="choose another --out") from error
+
+
 def require_free(folder: Path) -> None:
     """Check that an output folder can be made before anything slow starts.
 

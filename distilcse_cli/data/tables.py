@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,7 +115,8 @@ def parquet_texts(path: Path, text_column: str | None, bad: BadLines) -> Iterato
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        # by its bytes, as a file's name need not be UTF-8
+        with pa.OSFile(os.fsencode(path)) as opened, pq.ParquetFile(opened, pre_buffer=False) as file:
             schema = file.schema_arrow
             column = choose_column(schema.names, text_column, path)
             if not _holds_text(schema.field(column).type):
@@ -126,7 +128,7 @@ def parquet_texts(path: Path, text_column: str | None, bad: BadLines) -> Iterato
             for batch in file.iter_batches(_PARQUET_ROWS, columns=[column], use_threads=False):
                 yield _arrow_texts(batch.column(0), path, number, bad)
                 number += batch.num_rows
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:  # names of columns need not be UTF-8
         raise DataError(
             f"cannot read {path} as parquet: {' '.join(str(error).split())}", hint="fetch or make it again"
         ) from error

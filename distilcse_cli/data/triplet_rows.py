@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -191,14 +192,14 @@ def _parquet_rows(path: Path, wanted: Sequence[str] | None) -> Iterator[tuple[st
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        with pa.OSFile(os.fsencode(path)) as opened, pq.ParquetFile(opened, pre_buffer=False) as file:
             names = list(_named(file.schema_arrow.names, wanted, path).names)
             number = 1
             for batch in file.iter_batches(_PARQUET_ROWS, columns=names, use_threads=False):
                 for cells in zip(*(_cells(batch.column(name)) for name in names), strict=True):
                     yield f"{path}, row {number}", list(cells)
                     number += 1
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:  # names of columns need not be UTF-8
         raise DataError(
             f"cannot read {path} as parquet: {' '.join(str(error).split())}", hint="fetch or make it again"
         ) from error

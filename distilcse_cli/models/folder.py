@@ -54,7 +54,7 @@ def save_student(
         write_json(place / "sentence_bert_config.json", _transformer_config(encoder))
         write_json(place / "distilcse.json", settings)
         (place / "modules.json").write_text(_modules_json(names), encoding="utf-8")
-        (place / "README.md").write_text(card, encoding="utf-8")
+        (place / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
         for path in beside:
             shutil.copyfile(path, place / path.name)
 

@@ -11,6 +11,7 @@ Shape letters: n rows appended at a time, D width.
 """
 
 import json
+import os
 import shutil
 import tempfile
 import zipfile
@@ -122,7 +123,9 @@ class _Parquet:
 
         self._embedding = pa.list_(pa.float16() if dtype == "float16" else pa.float32(), width)
         self._schema = pa.schema([("sentence", pa.string()), ("embedding", self._embedding)])
-        self._writer = parquet.ParquetWriter(path, self._schema, use_dictionary=False)
+        # by its bytes, as a file's name need not be UTF-8
+        self._file = pa.OSFile(os.fsencode(path), "wb")
+        self._writer = parquet.ParquetWriter(self._file, self._schema, use_dictionary=False)
 
     def append(self, sentences: list[str], embeddings: np.ndarray) -> None:
         import pyarrow as pa
@@ -138,7 +141,8 @@ class _Parquet:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._writer.close()
+        with self._file:
+            self._writer.close()
 
 
 _WRITERS: dict[str, type[_Npy | _Jsonl | _Parquet]] = {

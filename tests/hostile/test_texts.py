@@ -1,14 +1,16 @@
 """Hostile texts and tables, through every command that reads them."""
 
 import gzip
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.hostile.case import Case, Content, cut, cut_gzip, folder, ids, unreadable
-from tests.hostile.conftest import TEXT, TRIPLES, Ended
+from tests.hostile.conftest import TALLY, TEXT, TRIPLES, Command, Ended
 
 ENCODE = "encode {file} --model {{model}} --out rows.npy"
 EXTRACT = "extract --teacher {{model}} --corpus {file} --out rows"
@@ -163,3 +165,54 @@ def test_the_cut_parquet_of_every_length_is_refused(refuse: Callable[[Case], End
 def test_the_hint_about_bad_lines_works(refuse: Callable[[Case], Ended]) -> None:
     ended = refuse(case("hint", EXTRACT, "text.txt", b"a cat\n\xff\n", 3, "line 2 is not UTF-8"))
     assert ended.error.endswith("(mend it, or leave such lines out with --on-bad-line skip)")
+
+
+UNNAMEABLE = "\udcff\x1b[31m"
+"""A name in no encoding, that would turn a terminal red."""
+
+
+UNNAMEABLE_OUTPUTS = {
+    "encode NAME.txt --model {model} --out NAME.npy --json": "NAME.npy",
+    "encode NAME.txt --model {model} --out NAME.parquet": "NAME.parquet",
+    "extract --teacher {model} --corpus NAME.txt --out NAMEr --json": "NAMEr/manifest.json",
+    "extract --teacher {model} --corpus NAME.parquet --text-column anchor --out p": "p/manifest.json",
+    "finetune --student {model} --triplets NAME.parquet --out f --max-steps 1": "f/config.json",
+    "distill --teacher {model} --student {model} --corpus NAME.txt --out s --max-steps 1 --json": "s/config.json",
+    "finetune --student {model} --triplets NAME.csv --out f --max-steps 1 --json": "f/config.json",
+    "convert NAME.pth --base {model} --out c --json": "c/config.json",
+    "eval --model {model} --tasks STS16 --data NAMEd --out NAME.json": "NAME.json",
+    "eval --model {model} --tasks STS16 --data NAMEd --out NAMEe --format mteb": "NAMEe",
+}
+
+
+def with_name(line: str) -> list[str]:
+    return [word.replace("NAME", UNNAMEABLE) for word in line.split()]
+
+
+@pytest.mark.parametrize("line", UNNAMEABLE_OUTPUTS)
+def test_names_in_no_encoding_are_names(
+    command: Command, tmp_path: Path, materials: dict[str, Path], line: str
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    for name, suffix in (("text", ".txt"), ("triples", ".csv"), ("weights", ".pth")):
+        shutil.copyfile(materials[name], work / f"{UNNAMEABLE}{suffix}")
+    shutil.copytree(materials["data"], work / f"{UNNAMEABLE}d")
+    pq.write_table(pa.table({"anchor": ["a cat", "a dog"], "positive": ["cats", "dogs"]}), work / "t.parquet")
+    (work / "t.parquet").rename(work / f"{UNNAMEABLE}.parquet")
+    ended = command(with_name(line))
+    TALLY.inputs += 1
+    assert ended.code == 0, ended.err
+    assert "\x1b" not in ended.err
+    (out,) = with_name(UNNAMEABLE_OUTPUTS[line])
+    assert (work / out).exists()
+
+
+def test_a_model_needs_a_name_in_utf_8(refuse: Callable[[Case], Ended]) -> None:
+    """Tokenizers and safetensors write nowhere else; said before the hours of training."""
+    for line in (
+        "distill --teacher {model} --student {model} --corpus {text} --out NAME",
+        "finetune --student {model} --triplets {triples} --out NAME",
+        "convert {weights} --base {model} --out NAME",
+    ):
+        refuse(Case(line, line.replace("NAME", UNNAMEABLE), 3, "its name is not UTF-8"))
