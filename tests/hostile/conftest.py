@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -190,11 +190,11 @@ def survive(command: Command, tmp_path: Path, materials: dict[str, Path]) -> Cal
     return run
 
 
-def check_home(home: Path) -> None:
+def check_home(home: Path, kinds: Sequence[str] = ("corpora", "tokens", "triplets", "results", "embeddings")) -> None:
     """What is cached is whole, and nothing is left of what was not finished."""
-    if not home.is_dir():
-        return
-    assert list(home.rglob(".*.tmp-*")) == []
-    for kind in ("corpora", "tokens", "triplets"):
+    for kind in kinds:
+        assert list((home / kind).rglob(".*.tmp-*")) == []
+        if kind not in ("corpora", "tokens", "triplets"):
+            continue
         for cached in (home / kind).glob("[!.]*"):
             assert (cached / "manifest.json").is_file(), cached

@@ -13,6 +13,7 @@ The answer has exit code (or minus the signal), stdout, stderr, seconds, and the
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import io
 import json
@@ -56,6 +57,7 @@ def _load_everything() -> None:
     with contextlib.redirect_stderr(io.StringIO()):  # the command line's own late imports
         sys.argv = ["distilcse", "encode", "--out", "rows.npy", "nowhere.txt"]
         importlib.import_module("distilcse_cli.__main__").run()
+    gc.freeze()  # else each forked process looks through, and so copies, all that was loaded
 
 
 def _answer(job: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def _answer(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "code": TIMED_OUT if hung else os.waitstatus_to_exitcode(status),
         "out": heard["out"].decode("utf-8", "replace"),
         "err": heard["err"].decode("utf-8", "replace"),
-        "events": int(events.read_text()) if events.exists() else None,
+        "events": int(events.read_text() or 0) if events.exists() else None,
         "seconds": time.monotonic() - started,
     }
 
