@@ -134,7 +134,7 @@ def real_jobs(model: str, data: Path, mode: Any, cache: Path | None) -> list[Job
         from distilcse_cli.models.inference import embed_sentences
 
         if cache is not None and cache.is_file():
-            return np.load(cache)
+            return np.load(cache, allow_pickle=False)
         runtime = choose_runtime("cpu", "float32")
         embeddings = embed_sentences(load_encoder(model), sentences, runtime, EncodeSettings(normalize=False))
         if cache is not None:

@@ -5,6 +5,7 @@ own `run()` is called with the job's arguments, folder and environment, and may 
 
     ordinary     root is bound by file permissions as everybody else is
     file_limit   no file may grow beyond so many bytes, as on a full disk
+    isolated     the first look at a network or start of another program ends it with exit code 99
     kill_at      SIGKILL hits before the disk is touched for the time of this number
     kill_after   SIGKILL hits after so many seconds
 
@@ -26,6 +27,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any, NoReturn
+
+from tests.download.instant import CAUGHT, NETWORK_EVENTS
 
 TIME_LIMIT = 120.0
 TIMED_OUT = "timed out"
@@ -132,6 +135,8 @@ def _run(job: dict[str, Any], folder: Path) -> int:
 
     if job.get("ordinary"):
         _bow_to_permissions()
+    if job.get("isolated"):
+        _forbid_network()
     if job.get("file_limit"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_limit"], job["file_limit"]))
     sys.argv = ["distilcse", *job["argv"]]
@@ -141,6 +146,22 @@ def _run(job: dict[str, Any], folder: Path) -> int:
     if not job.get("file_limit"):
         (folder / "events").write_text(str(num_events))
     return code
+
+
+def _forbid_network() -> None:
+    """As a user who is online, but whose every attempt to use that is caught."""
+    from huggingface_hub import constants
+
+    constants.HF_HUB_OFFLINE = False
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
+        os.environ.pop(name, None)
+    sys.addaudithook(_catch)
+
+
+def _catch(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in NETWORK_EVENTS:
+        os.write(2, f"caught: {event} {arguments}\n".encode())
+        os._exit(CAUGHT)
 
 
 def _bow_to_permissions() -> None:
