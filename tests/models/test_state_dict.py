@@ -208,6 +208,16 @@ def test_the_tokenizer_is_that_of_a_downloaded_model_with_as_many_tokens(
     assert "tokenizer of someone/model, which has as many tokens" in capsys.readouterr().err
 
 
+@pytest.mark.real_model
+def test_a_real_model_is_known_by_its_tensors_alone(
+    minilm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = save(tmp_path / "minilm.pth", tensors_of(minilm), "0.auto_model.")
+    assert same(file, minilm)
+    said = "read as a BERT of 6 layers, 384 wide, with 12 heads (known for this width), 30,522 tokens and 512 positions"
+    assert said in capsys.readouterr().err
+
+
 def downloaded(place: Path, folder: Path) -> None:
     """Put a model where `distilcse download` would have, with its record."""
     shutil.copytree(folder, place)
