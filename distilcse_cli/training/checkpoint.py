@@ -20,7 +20,7 @@ from torch import Tensor
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import atomic_folder, read_json, write_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 NUM_KEPT = 2
 STATE = "state.json"
 

@@ -20,12 +20,13 @@ from distilcse_cli.teacher.agreement import Agreement
 from distilcse_cli.training.card import model_card
 from distilcse_cli.training.checkpoint import Checkpoint, load_tensors
 from distilcse_cli.training.curves import draw_curves
-from distilcse_cli.training.loop import Inputs, NonFiniteLoss, StepRecord, plan_steps, train
+from distilcse_cli.training.loop import Inputs, plan_steps, train
 from distilcse_cli.training.metrics import read_json_lines, require_tensorboard
 from distilcse_cli.training.model import DistillModel
 from distilcse_cli.training.prepare import DistillSources, Material, choose_dev, hold_out, prepare
 from distilcse_cli.training.run_folder import RunFolder, require_same_run, resumable
 from distilcse_cli.training.state import TrainState
+from distilcse_cli.training.steps import NonFiniteLoss, StepRecord
 from distilcse_cli.training.watch import Watch
 
 __all__ = ["DistillReport", "DistillSources", "hold_out", "run"]
@@ -122,6 +123,7 @@ class _Trained:
     """What training left, before any of it is a student folder."""
 
     state: TrainState
+    model: DistillModel
     run: str
     """The run's own mark, by which its student is known."""
     seconds: float
@@ -176,7 +178,7 @@ def _train(job: _Job, material: Material, checkpoint: Checkpoint | None) -> _Tra
         with ranks.told_once(NonFiniteLoss), _keeping_last_good(job, model):
             state = train(model, inputs, on_step, watcher=watch)
     watch.close()
-    return _Trained(state, run["run"], watch.stopwatch.seconds, len(training_rows), held_out, dev_set)
+    return _Trained(state, model, run["run"], watch.stopwatch.seconds, len(training_rows), held_out, dev_set)
 
 
 def _identify(job: _Job, material: Material, checkpoint: Checkpoint | None, dev_set: str | None) -> dict[str, Any]:
@@ -249,7 +251,7 @@ def _finish(job: _Job, material: Material, trained: _Trained) -> DistillReport:
         )
         facts = {"run": trained.run, **_resolved(job, material, report)}
         card = model_card(student, facts)
-        whole = state.model.with_projection() if job.settings.keep_projection else student
+        whole = trained.model.with_projection() if job.settings.keep_projection else student
         place.publish(lambda folder: save_student(whole, folder, card=card, settings=facts, beside=beside), target)
         return report
 

@@ -10,11 +10,8 @@ Shape letters: G sentences of a global batch, B those of this process, M of a mi
 D teacher width.
 """
 
-import math
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,7 +20,7 @@ from torch.nn import functional
 
 from distilcse_cli.config import DistillSettings
 from distilcse_cli.data.tokens import TokenRows
-from distilcse_cli.errors import DistilCSEError, UsageError
+from distilcse_cli.errors import UsageError
 from distilcse_cli.models.inference import token_budget_batches
 from distilcse_cli.ranks import ALONE, Ranks, sum_gradients
 from distilcse_cli.runtime import Runtime
@@ -32,46 +29,12 @@ from distilcse_cli.training.batches import Plan
 from distilcse_cli.training.contrast import FalseNegatives, pairs_of_same_text
 from distilcse_cli.training.losses import ckd_loss, cosine_loss, kl_loss, mse_loss
 from distilcse_cli.training.model import DistillModel
-from distilcse_cli.training.schedule import cosine_with_warmup
-from distilcse_cli.training.signals import Interrupted, StopWish, stop_wishes
+from distilcse_cli.training.signals import StopWish, stop_wishes
 from distilcse_cli.training.state import TrainState, new_optimizer
+from distilcse_cli.training.steps import StepRecord, Watcher, cosine_with_warmup, interrupted, require_finite
 from distilcse_cli.training.teacher_rows import TeacherRows
 
 CONTRASTIVE = ("ckd", "ckd+mse", "kl")
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """One optimizer step as it was taken: the scale and learning rate are those used in it."""
-
-    step: int
-    num_steps: int
-    num_sentences: int
-    num_tokens: int
-    loss: float
-    scale: float
-    lr: float
-    grad_norm: float
-    cosine: float
-    """Mean cosine between the projected student's rows and their teacher rows."""
-    num_hidden: int
-    """Pairs of sentence and key left out as false negatives."""
-
-
-class NonFiniteLoss(DistilCSEError):
-    """The loss or its gradient is not a finite number; the weights are those before that step."""
-
-
-class Watcher(Protocol):
-    """What goes on beside the steps: scores, checkpoints, signs of life."""
-
-    def start(self, state: TrainState) -> None:
-        """Put a resumed run's state in place before the first step."""
-        ...
-
-    def after_step(self, state: TrainState, record: StepRecord, *, stop: bool) -> None:
-        """Look at a step that was taken; `stop`: a process was asked to stop, and all know."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +88,7 @@ def train(
             sums = _backward(state, batch, target, inputs)
             loss, cosine, num_hidden, stop = _over_ranks(state, sums, wish, ranks)
             grad_norm = torch.nn.utils.clip_grad_norm_(state.trained, settings.grad_clip).item()
-            _require_finite(state.step + 1, loss, grad_norm)
+            require_finite(state.step + 1, loss, grad_norm)
             state.take_step(lr)
             _remember(state.bank, batch, target, inputs)
 
@@ -138,19 +101,15 @@ def train(
                 scale=scale,
                 lr=lr,
                 grad_norm=grad_norm,
-                cosine=cosine / len(batch),
                 num_hidden=int(num_hidden),
+                teacher_cosine=cosine / len(batch),
             )
             on_step(record)
             if watcher:
                 watcher.after_step(state, record, stop=bool(stop))
             if stop:
-                raise _interrupted(record, wish)
+                raise interrupted(record, wish)
     return state
-
-
-def _interrupted(record: StepRecord, wish: StopWish) -> Interrupted:
-    return Interrupted(f"interrupted behind step {record.step:,} of {record.num_steps:,}", wish.by or signal.SIGINT)
 
 
 def plan_steps(inputs: Inputs) -> Plan:
@@ -186,14 +145,6 @@ def _new_bank(inputs: Inputs) -> MemoryBank:
         return MemoryBank(size, width, device=runtime.torch_device(), dtype=getattr(torch, runtime.dtype))
     except (RuntimeError, MemoryError) as error:
         raise UsageError(f"no memory for --bank-size {size} of {width} numbers each", hint="lower it") from error
-
-
-def _require_finite(step: int, loss: float, grad_norm: float) -> None:
-    if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-        raise NonFiniteLoss(
-            f"step {step}: the loss is {loss}, its gradient's norm {grad_norm}",
-            hint="lower --lr, or try --compute-dtype float32",
-        )
 
 
 def _backward(state: TrainState, batch: np.ndarray, target: Tensor, inputs: Inputs) -> Tensor:

@@ -1,18 +1,48 @@
-"""All that a run of stage 1 is at a step boundary, as tensors and JSON: what a checkpoint holds."""
+"""All that a run of either stage is at a step boundary, as tensors and JSON: what a checkpoint holds."""
 
+import ctypes
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.training.bank import MemoryBank
-from distilcse_cli.training.model import DistillModel
 from distilcse_cli.training.selection import Selection
 
 ADAM_BETAS = (0.9, 0.98)
 ADAM_EPS = 1e-8
+STEPS_BETWEEN_TRIMS = 10
+
+
+class StageModel(Protocol):
+    """A module with a student and a logit scale in it: what optimizer, checkpoints and evaluation know of it."""
+
+    encoder: SentenceEncoder
+
+    @property
+    def scale(self) -> Tensor:
+        """Scalar: what cosines are multiplied by."""
+        ...
+
+    def clamp_scale(self) -> None:
+        """Keep the scale within its limits."""
+        ...
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, T) token ids and mask to the (B, D) embeddings that the stage's loss looks at."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Its weights by name, as `torch.nn.Module.state_dict`."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> Any:
+        """As `torch.nn.Module.load_state_dict`."""
+        ...
 
 
 @dataclass
@@ -22,15 +52,17 @@ class Tally:
     num_sentences: int = 0
     num_tokens: int = 0
     num_hidden: int = 0
-    cosine: float = 0.0
-    """Of the cosines between projected student and teacher, one a sentence."""
+    teacher_cosine: float = 0.0
+    """Of the cosines between student and teacher, each step's mean as often as the step has sentences."""
+    positive_cosine: float = 0.0
+    """Likewise of those between anchors and their positives."""
 
 
 @dataclass
 class TrainState:
     """Weights, optimizer, bank and counters. The order of sentences needs no more than `step`."""
 
-    model: DistillModel
+    model: StageModel
     optimizer: torch.optim.Optimizer
     bank: MemoryBank
     bank_is_shared: bool = True
@@ -53,6 +85,8 @@ class TrainState:
         self.optimizer.zero_grad(set_to_none=True)
         self.model.clamp_scale()
         self.step += 1
+        if self.step % STEPS_BETWEEN_TRIMS == 0:
+            give_back_memory()
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """What all processes have alike: name of a file to names of its tensors."""
@@ -96,3 +130,15 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor])
         index, _, field_name = name.partition(".")
         state.setdefault(int(index), {})[field_name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def give_back_memory() -> None:
+    """Hand freed memory back to the system, where that is glibc's to do.
+
+    Each batch has other shapes, so freed buffers rarely fit again and the heap fills with holes: a
+    run of stage 2 on a CPU grew to 5.1 GB, one of stage 1 to 3.3 GB in 200 steps.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # another C library has none
+        if trim is not None:
+            trim(0)

@@ -12,7 +12,6 @@ from distilcse_cli.config import DistillSettings, FinetuneSettings
 from distilcse_cli.files import atomic_path
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.training.checkpoint import Checkpoint, rng_tensors, save_tensors, set_rng
-from distilcse_cli.training.loop import StepRecord
 from distilcse_cli.training.metrics import (
     COLLAPSED_RANK,
     COLLAPSED_SPREAD,
@@ -24,6 +23,9 @@ from distilcse_cli.training.metrics import (
 from distilcse_cli.training.run_folder import RunFolder
 from distilcse_cli.training.selection import DevSet
 from distilcse_cli.training.state import Tally, TrainState
+from distilcse_cli.training.steps import StepRecord
+
+COSINES = {"teacher_cosine": "mean cosine to teacher", "positive_cosine": "mean cosine of anchor and positive"}
 
 
 class Stopwatch:
@@ -110,7 +112,8 @@ class Watch:
         tally.num_sentences += record.num_sentences
         tally.num_tokens += record.num_tokens
         tally.num_hidden += record.num_hidden
-        tally.cosine += record.cosine * record.num_sentences
+        tally.teacher_cosine += (record.teacher_cosine or 0.0) * record.num_sentences
+        tally.positive_cosine += (record.positive_cosine or 0.0) * record.num_sentences
         self._write({"kind": "step", **_step_facts(record)})
         self._warn_of_scale(record)
         is_last = record.step == record.num_steps
@@ -156,7 +159,7 @@ class Watch:
         tally = state.tally
         signs = {
             "dev_score": score,
-            "mean_cosine": tally.cosine / tally.num_sentences,
+            **_cosines(record, tally),
             "spread": spread(embeddings),
             "effective_rank": effective_rank(embeddings),
             "scale": record.scale,
@@ -172,9 +175,10 @@ class Watch:
         if self._tensorboard:
             self._tensorboard.write({"kind": "speed", "step": record.step, **speed})
         hidden = f", {tally.num_hidden:,} false negatives masked" if tally.num_hidden else ""
+        cosines = "".join(f" {words} {signs[name]:.4f}," for name, words in COSINES.items() if name in signs)
         console.log(
             f"step {record.step:,}: {self._dev.name} {score:.2f}{' (best)' if is_best else ''},"
-            f" mean cosine to teacher {signs['mean_cosine']:.4f}, spread {signs['spread']:.3f},"
+            f"{cosines} spread {signs['spread']:.3f},"
             f" effective rank {signs['effective_rank']:.1f}, scale {record.scale:.2f},"
             f" gradient {record.grad_norm:.3f}{hidden},"
             f" {speed['sentences_per_second']:,.0f} sentences/s, {speed['tokens_per_second']:,.0f} tokens/s"
@@ -226,5 +230,10 @@ def _is_due(step: int, every: int) -> bool:
 
 
 def _step_facts(record: StepRecord) -> dict[str, Any]:
-    names = ("step", "loss", "scale", "lr", "grad_norm", "cosine", "num_sentences", "num_tokens", "num_hidden")
-    return {name: getattr(record, name) for name in names}
+    names = ("step", "loss", "scale", "lr", "grad_norm", *COSINES, "num_sentences", "num_tokens", "num_hidden")
+    return {name: getattr(record, name) for name in names if getattr(record, name) is not None}
+
+
+def _cosines(record: StepRecord, tally: Tally) -> dict[str, float]:
+    """Means since the last evaluation of those cosines that there are in this stage."""
+    return {name: getattr(tally, name) / tally.num_sentences for name in COSINES if getattr(record, name) is not None}

@@ -21,7 +21,7 @@ from tests.training.conftest import Job
 from tests.training.processes import run_all, start_group
 
 FP32 = Runtime(device="cpu", dtype="float32", reason="test")
-COUNTED = ("loss", "num_sentences", "num_tokens", "num_hidden", "lr", "cosine", "scale")
+COUNTED = ("loss", "num_sentences", "num_tokens", "num_hidden", "lr", "teacher_cosine", "scale")
 
 
 def _steps(out: Path) -> np.ndarray:

@@ -17,7 +17,7 @@ from distilcse_cli.ranks import joined
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.finetune.loop import Inputs, accumulate_gradient, plan_steps, train
 from distilcse_cli.training.finetune.model import FinetuneModel
-from distilcse_cli.training.loop import NonFiniteLoss, StepRecord
+from distilcse_cli.training.steps import NonFiniteLoss, StepRecord
 from distilcse_cli.training.teacher_rows import StoredTeacher
 from tests.tiny import WORDS
 from tests.training.processes import run_all, start, start_group
@@ -51,7 +51,7 @@ def prepared(
 
 
 def gradient(model: FinetuneModel, inputs: Inputs) -> tuple[list[float], torch.Tensor]:
-    """Loss, cosines and masked pairs of one step over all triples, and the gradient of all that is trained."""
+    """Loss, masked pairs and cosines of one step over all triples, and the gradient of all that is trained."""
     model.zero_grad()
     sums = accumulate_gradient(model, inputs.triples, inputs)
     return sums.tolist(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
@@ -92,8 +92,8 @@ def test_keys_with_the_text_of_the_anchor_or_the_positive_are_masked_and_counted
     # triple 0 (0, 1): the third positive, 1, and the second negative, 0
     # triple 1 (1, 3): the first and third positives, 1
     # triple 2 (5, 1): the first positive, 1
-    (masked, _, num_hidden), _ = gradient(*prepared(tiny, triples))
-    (counted, _, none), _ = gradient(*prepared(tiny, triples, mask_same_text=False))
+    (masked, num_hidden, *_), _ = gradient(*prepared(tiny, triples))
+    (counted, none, *_), _ = gradient(*prepared(tiny, triples, mask_same_text=False))
     assert (num_hidden, none) == (5, 0)
     assert masked < counted
 
@@ -102,7 +102,7 @@ def test_near_its_teacher_the_student_pays_nothing_and_opposite_to_it_twice_the_
     model, inputs = prepared(tiny, TRIPLES)
     own = embed_rows(model.encoder, inputs.tokens, FP32, batch_tokens=999, normalize=False)
     (plain, *_), plain_gradient = gradient(model, inputs)
-    (near, cosines, _), near_gradient = gradient(*prepared(tiny, TRIPLES, teacher=3 * own, keep_teacher=0.7))
+    (near, _, _, cosines), near_gradient = gradient(*prepared(tiny, TRIPLES, teacher=3 * own, keep_teacher=0.7))
     (far, *_), _ = gradient(*prepared(tiny, TRIPLES, teacher=-own, keep_teacher=0.7))
     # 1 - cos is 0 with its own direction, and 2 with the opposite one
     assert near == pytest.approx(plain, abs=1e-5)
@@ -210,7 +210,8 @@ def _train_rank(folder: Path, batch_size: int, report: Path) -> None:
     with joined(FP32) as ranks:
         train(model, replace(inputs, ranks=ranks), records.append)
         if ranks.is_main:
-            seen = [[r.loss, r.grad_norm, r.scale, r.cosine, r.num_hidden, r.num_sentences] for r in records]
+            names = "loss grad_norm scale positive_cosine teacher_cosine num_hidden num_sentences".split()
+            seen = [[getattr(record, name) for name in names] for record in records]
             report.write_text(json.dumps(seen))
 
 

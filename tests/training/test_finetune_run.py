@@ -21,10 +21,10 @@ from distilcse_cli.training.finetune import loop
 from distilcse_cli.training.finetune.dev import accuracy, hold_out
 from distilcse_cli.training.finetune.report import FinetuneReport
 from distilcse_cli.training.finetune.stage import FinetuneSources, run
-from distilcse_cli.training.loop import NonFiniteLoss
 from distilcse_cli.training.metrics import read_json_lines
 from distilcse_cli.training.run_folder import RunFolder
 from distilcse_cli.training.signals import Interrupted
+from distilcse_cli.training.steps import NonFiniteLoss
 from tests.tiny import WORDS
 from tests.training.processes import FileEvents, run_all, start, start_group
 
@@ -154,6 +154,8 @@ def test_without_a_teacher_and_without_held_out_triples_the_last_student_is_kept
     report = plain.run()
     assert (report.dev_set, report.dev_score, report.held_out_accuracy, report.agreement) == (None,) * 4
     assert (report.num_triples, report.kept_step) == (88, 20)
+    steps = read_json_lines(job.out / "metrics.jsonl")
+    assert all("teacher_cosine" not in step and -1 <= step["positive_cosine"] <= 1 for step in steps)
 
 
 def test_a_score_below_the_one_at_the_start_is_a_setback(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from distilcse_cli.models.inference import embed_rows
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.bank import MemoryBank
-from distilcse_cli.training.loop import Inputs, StepRecord, train
+from distilcse_cli.training.loop import Inputs, train
 from distilcse_cli.training.model import DistillModel
+from distilcse_cli.training.steps import StepRecord
 from distilcse_cli.training.teacher_rows import StoredTeacher
 
 pytestmark = pytest.mark.golden

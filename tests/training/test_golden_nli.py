@@ -17,7 +17,7 @@ from distilcse_cli.ranks import Ranks, joined
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.finetune.loop import Inputs, train
 from distilcse_cli.training.finetune.model import FinetuneModel
-from distilcse_cli.training.loop import StepRecord
+from distilcse_cli.training.steps import StepRecord
 from tests.training.processes import run_all, start_group
 
 pytestmark = [pytest.mark.golden, pytest.mark.usefixtures("home")]

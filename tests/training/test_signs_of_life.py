@@ -12,9 +12,9 @@ import torch
 from distilcse_cli.errors import UsageError
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.training import loop
-from distilcse_cli.training.loop import NonFiniteLoss
 from distilcse_cli.training.metrics import JsonLines, effective_rank, spread
 from distilcse_cli.training.selection import Selection
+from distilcse_cli.training.steps import NonFiniteLoss
 from tests.training.conftest import Job
 
 
@@ -59,7 +59,7 @@ def test_each_evaluation_is_written_down_and_the_best_student_kept(
     records = [json.loads(line) for line in (job.out / "metrics.jsonl").read_text().splitlines()]
     evaluations = [record for record in records if record["kind"] == "evaluation"]
     assert [record["step"] for record in evaluations] == [5, 10, 15, 20]
-    assert evaluations[0].keys() >= {"dev_score", "mean_cosine", "spread", "effective_rank", "scale", "grad_norm"}
+    assert evaluations[0].keys() >= {"dev_score", "teacher_cosine", "spread", "effective_rank", "scale", "grad_norm"}
     best = max(evaluations, key=lambda record: record["dev_score"])
     assert (report.kept_step, report.dev_score) == (best["step"], best["dev_score"])
     assert job.out.with_name("student.last").exists() == (best["step"] != 20)

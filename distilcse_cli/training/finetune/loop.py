@@ -8,11 +8,8 @@ Shape letters: G triples of a global batch, C = 3 sentences of a triple (2 of a 
 and S = C M sentences of this process, H student width.
 """
 
-import math
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,12 +25,10 @@ from distilcse_cli.training.bank import MemoryBank
 from distilcse_cli.training.batches import Plan
 from distilcse_cli.training.contrast import pairs_of_same_text
 from distilcse_cli.training.finetune.contrastive import TwoPassForward, contrastive_loss
-from distilcse_cli.training.finetune.memory import give_back_memory
 from distilcse_cli.training.finetune.model import FinetuneModel
-from distilcse_cli.training.loop import NonFiniteLoss, StepRecord, Watcher
-from distilcse_cli.training.schedule import cosine_with_warmup
-from distilcse_cli.training.signals import Interrupted, stop_wishes
+from distilcse_cli.training.signals import stop_wishes
 from distilcse_cli.training.state import TrainState, new_optimizer
+from distilcse_cli.training.steps import StepRecord, Watcher, cosine_with_warmup, interrupted, require_finite
 from distilcse_cli.training.teacher_rows import TeacherRows
 
 PART_TOKENS = 8192
@@ -96,11 +91,10 @@ def train(
 
             sums = accumulate_gradient(model, batch, inputs)
             told = torch.cat([sums, sums.new_tensor([wish.by is not None])])
-            loss, cosine, num_hidden, stop = sum_gradients(ranks, state.trained, told).tolist()
+            loss, num_hidden, positive_cosine, teacher_cosine, stop = sum_gradients(ranks, state.trained, told).tolist()
             grad_norm = torch.nn.utils.clip_grad_norm_(state.trained, settings.grad_clip).item()
-            _require_finite(state.step + 1, loss, grad_norm)
+            require_finite(state.step + 1, loss, grad_norm)
             state.take_step(lr)
-            give_back_memory(state.step)
 
             record = StepRecord(
                 step=state.step,
@@ -111,24 +105,16 @@ def train(
                 scale=scale,
                 lr=lr,
                 grad_norm=grad_norm,
-                cosine=cosine / len(batch),
                 num_hidden=int(num_hidden),
+                positive_cosine=positive_cosine / len(batch),
+                teacher_cosine=teacher_cosine / len(batch) if inputs.teacher else None,
             )
             on_step(record)
             if watcher:
                 watcher.after_step(state, record, stop=bool(stop))
             if stop:
-                behind = f"interrupted behind step {record.step:,} of {record.num_steps:,}"
-                raise Interrupted(behind, wish.by or signal.SIGINT)
+                raise interrupted(record, wish)
     return state
-
-
-def _require_finite(step: int, loss: float, grad_norm: float) -> None:
-    if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-        raise NonFiniteLoss(
-            f"step {step}: the loss is {loss}, its gradient's norm {grad_norm}",
-            hint="lower --lr, or try --compute-dtype float32",
-        )
 
 
 def plan_steps(inputs: Inputs) -> Plan:
@@ -144,7 +130,7 @@ def plan_steps(inputs: Inputs) -> Plan:
     )
 
 
-def _new_state(model: Any, inputs: Inputs) -> TrainState:
+def _new_state(model: FinetuneModel, inputs: Inputs) -> TrainState:
     no_bank = MemoryBank(0, model.encoder.embedding_dim, device=inputs.runtime.torch_device(), dtype=torch.float32)
     return TrainState(model, new_optimizer(model), no_bank)
 
@@ -158,8 +144,8 @@ def accumulate_gradient(model: FinetuneModel, batch: np.ndarray, inputs: Inputs)
         inputs: of the run.
 
     Returns:
-        (3,) this process's share of the loss, of the sum of cosines over triples (of a triple's sentences to
-        their teacher rows or, without a teacher, of its anchor to its positive), and of the masked pairs.
+        (4,) this process's share of the loss, of the masked pairs, and of two sums of cosines over triples: of
+        anchor to positive, and of a triple's sentences to their teacher rows (0 without a teacher).
     """
     device = inputs.runtime.torch_device()
     mine = inputs.ranks.share(np.arange(len(batch)))
@@ -209,7 +195,7 @@ def _loss_backward(
         As `accumulate_gradient`.
     """
     settings = inputs.settings
-    sums = torch.zeros(3, device=everyone.device)
+    sums = torch.zeros(4, device=everyone.device)
     for own in _chunks(mine, CHUNK_SCORES // max(1, (len(batch.T) - 1) * len(batch))):
         anchors, positives, *negatives = everyone
         row = torch.from_numpy(own).to(everyone.device)
@@ -222,15 +208,16 @@ def _loss_backward(
             own=row,
             hidden=hidden,
         )
-        cosines = functional.cosine_similarity(anchors[row].detach(), positives[row].detach())
-        if settings.keep_teacher and inputs.teacher is not None:
+        to_positive = functional.cosine_similarity(anchors[row].detach(), positives[row].detach())
+        to_teacher = torch.zeros_like(to_positive)
+        if inputs.teacher is not None:
             distances = _distances(model, everyone[:, row], batch[own], inputs.teacher)
             loss = loss + settings.keep_teacher * distances.mean()
-            cosines = 1 - distances.detach().mean(dim=0)
+            to_teacher = 1 - distances.detach().mean(dim=0)
         loss = loss * (len(own) / len(batch))
         loss.backward()
         num_hidden = torch.tensor(len(hidden[0]) if hidden else 0, device=loss.device)
-        sums += torch.stack([loss.detach(), cosines.sum(), num_hidden])
+        sums += torch.stack([loss.detach(), num_hidden, to_positive.sum(), to_teacher.sum()])
     return sums
 
 

@@ -23,11 +23,11 @@ from distilcse_cli.training.finetune.loop import Inputs, plan_steps, train
 from distilcse_cli.training.finetune.model import FinetuneModel
 from distilcse_cli.training.finetune.prepare import FinetuneSources, Material, prepare
 from distilcse_cli.training.finetune.report import FinetuneReport, finetune_card
-from distilcse_cli.training.loop import NonFiniteLoss, StepRecord
 from distilcse_cli.training.metrics import read_json_lines, require_tensorboard
 from distilcse_cli.training.run_folder import RunFolder, require_same_run, resumable
 from distilcse_cli.training.selection import DevSet
 from distilcse_cli.training.state import TrainState
+from distilcse_cli.training.steps import NonFiniteLoss, StepRecord
 from distilcse_cli.training.teacher_rows import StoredTeacher
 from distilcse_cli.training.watch import Watch
 

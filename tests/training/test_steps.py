@@ -2,7 +2,7 @@
 
 import pytest
 
-from distilcse_cli.training.schedule import cosine_with_warmup
+from distilcse_cli.training.steps import cosine_with_warmup
 
 
 def test_warmup_is_linear_from_zero_and_may_end_between_two_steps() -> None:
