@@ -41,7 +41,10 @@ def _usage_error(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "distilcse"
     message = " ".join(error.format_message().split())
-    console.error(UsageError(message.rstrip("."), hint=f"see {command} --help"))
+    hint = f"see {command} --help"
+    if message.startswith("No such option: --offline"):
+        hint = "it stands before the command: distilcse --offline COMMAND"
+    console.error(UsageError(message.rstrip("."), hint=hint))
     return UsageError.exit_code
 
 

@@ -20,6 +20,13 @@ app = typer.Typer(
 )
 
 
+def _offline(value: bool) -> None:
+    if value:
+        from distilcse_cli.data.download.offline import go_offline
+
+        go_offline()  # now: the hub client, transformers and datasets look at the variables when they are imported
+
+
 def _version(value: bool) -> None:
     if value:
         typer.echo(f"distilcse {__version__}")
@@ -31,6 +38,10 @@ def _root(
     context: typer.Context,
     _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    _go_offline: Annotated[
+        bool,
+        typer.Option("--offline", callback=_offline, help="Before any command: never ask any network; fail instead."),
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:

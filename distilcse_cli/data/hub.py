@@ -1,17 +1,23 @@
 """A hub data set as a source of texts, streamed through `datasets`."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from distilcse_cli.config import CorpusSettings
+from distilcse_cli.data.download import refusals
+from distilcse_cli.data.download.hub import HubFiles
+from distilcse_cli.data.download.offline import is_offline
 from distilcse_cli.data.lines import BadLines, is_unicode
 from distilcse_cli.data.tables import choose_column
 from distilcse_cli.errors import DataError, NetworkError
 
 SPLIT = "train"
 _BATCH_ROWS = 1024
+_TALKERS = ("huggingface_hub", "datasets")
+"""Loggers that show whole addresses, with the password in them."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class HubSource:
 
 
 def find_hub_source(name: str) -> HubSource:
-    """Look up the data set `name` on the hub, or in the hub's local cache with `HF_HUB_OFFLINE=1`.
+    """Look up the data set `name` on the hub, or in the hub's local cache where the network is forbidden.
 
     Raises:
         NetworkError: the hub cannot be reached, or refuses.
@@ -51,32 +57,46 @@ def find_hub_source(name: str) -> HubSource:
     """
     import datasets
 
+    if not is_offline():
+        # `datasets` takes a minute to find out that there is no network, and says so with passwords
+        refusals.check_endpoint()
+        try:
+            HubFiles(repo=name, repo_type="dataset").listing()
+        except NetworkError as error:
+            raise NetworkError(f"there is no file {name}, and {error.message}", hint=error.hint) from error
     with _hub_errors(name):
         return HubSource(name, datasets.load_dataset_builder(name))
 
 
 @contextmanager
 def _hub_errors(name: str) -> Iterator[None]:
-    """Turn what `datasets` and the hub client raise into one line."""
-    from datasets.exceptions import DatasetNotFoundError, DatasetsError
-    from huggingface_hub import constants
+    """Turn what `datasets` and the hub client raise into one line, and keep them from saying anything themselves."""
+    from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HTTPError
 
+    levels = {talker: logging.getLogger(talker).level for talker in _TALKERS}
+    for talker in levels:
+        logging.getLogger(talker).setLevel(logging.CRITICAL)
     try:
         yield
-    except DatasetNotFoundError as error:
-        raise DataError(
-            f"no file {name}, and no such data set on the hub: {_line(error)}", hint="check the name"
+    except HTTPError as error:
+        failure: Any = refusals.from_hub(refusals.Asked(repo=name, repo_type="dataset"), error)
+        raise NetworkError(failure.message, hint=failure.hint) from error
+    except (ConnectionError, TimeoutError) as error:
+        if is_offline():
+            raise NetworkError(
+                f"no file {name}, and --offline or HF_HUB_OFFLINE forbids to ask the hub for it",
+                hint="once without, or name a file",
+            ) from error
+        raise NetworkError(
+            f"no file {name}, and the hub does not answer for it: {refusals.public_text(str(error))}",
+            hint="check the network, HF_ENDPOINT and proxy settings",
         ) from error
-    except (ConnectionError, TimeoutError, HTTPError) as error:
-        is_offline = constants.HF_HUB_OFFLINE
-        hint = "HF_HUB_OFFLINE is set" if is_offline else "check the network, HF_ENDPOINT and proxy settings"
-        raise NetworkError(f"no file {name}, and the hub does not answer for it: {_line(error)}", hint=hint) from error
     except (DatasetsError, OSError, ValueError) as error:
         raise DataError(
-            f"cannot read the hub data set {name}: {_line(error)}", hint="download it, and name its file"
+            f"cannot read the hub data set {name}: {refusals.public_text(str(error))[:300]}",
+            hint=f"distilcse download datasets/{name}, then name its file",
         ) from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    finally:
+        for talker, level in levels.items():
+            logging.getLogger(talker).setLevel(level)

@@ -161,14 +161,6 @@ def test_folders_pipes_and_nothing_are_refused(tmp_path: Path) -> None:
         prepare_corpus([], STOP)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.txt", b"one")
-    Path(path).chmod(0)
-    with pytest.raises(DataError, match=r"cannot read .*a\.txt: Permission denied"):
-        prepare_corpus([path], STOP)
-
-
 def test_a_file_name_that_is_no_utf8_is_no_trouble(tmp_path: Path) -> None:
     name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")
     assert list(prepare_corpus([write(Path(name), b"one")], STOP)) == ["one"]

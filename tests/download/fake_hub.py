@@ -141,7 +141,10 @@ class FakeHub:
                     code = _ERROR_CODES.get(status)
                     headers = {"X-Error-Code": code} if code else {}
                     return self._send(status, b'{"error": "no"}', headers | fault.headers)
-                if found[3] not in (None, "main", "v1", COMMIT):
+                revision, _, folder = (found[3] or "main").partition("/")
+                if folder and not any(name.startswith(f"{folder}/") for name in repo.files):
+                    return self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+                if revision not in ("main", "v1", COMMIT):
                     return self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
                 if "/tree/" in path:
                     tree = [{"type": "file", "path": n, "size": len(c), "oid": _git(c)} for n, c in repo.files.items()]
@@ -155,6 +158,8 @@ class FakeHub:
                 repo = hub.repos[owner]
                 if target := hub.redirects(host, path):
                     return self._send(302, b"", {"Location": target})
+                if file not in repo.files:
+                    return self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
                 content = repo.files[file]
                 if fault.status:
                     return self._send(fault.status, b"{}", fault.headers)

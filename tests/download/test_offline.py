@@ -7,6 +7,7 @@ import pytest
 from tests.download.conftest import Client, hub_environment, run_instant
 from tests.download.fake_hub import FakeHub, Repo
 from tests.download.instant import CAUGHT
+from tests.evaluation.small import write_sts16
 
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 ABSENT = ["all-minilm-l6", "news-articles", "senteval", "ckd-tiny-l4", "paper", "a/b", "datasets/a/b"]
@@ -48,11 +49,44 @@ def test_what_is_here_is_found_listed_verified_and_removed_without_network_even_
     run_instant("download", "--remove", "a/b", code=0, environment=forbidden)
 
 
-def test_a_model_or_corpus_of_the_hub_is_not_asked_for_either(forbidden: dict[str, str], tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("One sentence.\n", encoding="utf-8")
-    out = tmp_path / "out"
-    arguments = ["extract", "--teacher", "a/b", "--corpus", text, "--out", out]
-    assert "forbids to download it" in run_instant(*arguments, code=6, environment=forbidden | OFFLINE).stderr
-    corpus = ["extract", "--teacher", "a/b", "--corpus", "owner/data", "--out", out]
-    run_instant(*corpus, code=6, environment=forbidden | OFFLINE)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "encode TEXT --out OUT.npy --model a/b",
+        "extract --corpus TEXT --out OUT --teacher a/b",
+        "extract --corpus owner/data --out OUT --teacher a/b",
+        "distill --corpus TEXT --out OUT --student a/b --teacher a/c",
+        "distill --corpus owner/data --out OUT --student a/b --teacher a/c",
+        "finetune --triplets TABLE --out OUT --student a/b",
+        "eval --data DATA --tasks STS16 --model a/b",
+        "convert ckd-tiny-l4 --out OUT",
+        "demo --out OUT --sentences 100",
+        "download news5m",
+    ],
+)
+@pytest.mark.parametrize("option", [True, False], ids=["--offline", "HF_HUB_OFFLINE"])
+def test_no_command_asks_for_what_is_not_here(
+    forbidden: dict[str, str], tmp_path: Path, line: str, option: bool
+) -> None:
+    (tmp_path / "text.txt").write_text("One sentence.\n", encoding="utf-8")
+    (tmp_path / "table.csv").write_text("anchor,positive\na,b\n" * 3, encoding="utf-8")
+    write_sts16(tmp_path / "data")
+    places = {"TEXT": "text.txt", "TABLE": "table.csv", "DATA": "data", "OUT.npy": "out.npy", "OUT": "out"}
+    words = [str(tmp_path / places[word]) if word in places else word for word in line.split()]
+    done = run_instant(*["--offline"] * option, *words, code=6, environment=forbidden | ({} if option else OFFLINE))
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("error: ")
+    assert "--offline or HF_HUB_OFFLINE forbids to " in last
+    assert "downloading" not in done.stderr
+    assert not any(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("line", ["extract --corpus owner/data --out OUT --teacher a/b", "demo --out OUT"])
+def test_the_same_commands_ask_when_they_may(forbidden: dict[str, str], tmp_path: Path, line: str) -> None:
+    words = [str(tmp_path / "out") if word == "OUT" else word for word in line.split()]
+    run_instant(*words, code=CAUGHT, environment=forbidden)
+
+
+def test_offline_behind_the_commands_name_is_told_where_it_belongs(client: Client) -> None:
+    error = client("env", "--offline", code=2).error
+    assert error == "error: No such option: --offline (it stands before the command: distilcse --offline COMMAND)"

@@ -137,6 +137,21 @@ def test_a_cache_that_cannot_be_written_is_one_line(refuse: Callable[[Case], End
     assert "DISTILCSE_HOME" in ended.error
 
 
+@pytest.mark.parametrize("name", ["extract", "distill", "finetune"])
+def test_a_read_only_cache_is_used_where_it_is_whole(command: Command, tmp_path: Path, name: str) -> None:
+    assert command(at("first", name)).code == 0
+    made = [path for path in (tmp_path / "home").rglob("*") if path.is_dir()]
+    for path in [tmp_path / "home", *made]:
+        path.chmod(0o555)
+    try:
+        ended = command(at("second", name), **ORDINARY)
+    finally:
+        for path in [tmp_path / "home", *made]:
+            path.chmod(0o755)
+    assert ended.code == 0, ended.err
+    assert "prepared before" in ended.err
+
+
 def test_results_that_cannot_be_kept_are_shown_all_the_same(survive: Callable[[Case], Ended]) -> None:
     job = ORDINARY | {"environment": {"DISTILCSE_HOME": "home"}}
     line = LINES["eval"].replace(" --out OUT.json", "")

@@ -11,6 +11,7 @@ from distilcse_cli.config import data_home
 from distilcse_cli.data.download import install
 from distilcse_cli.data.download.hub import HubFiles
 from distilcse_cli.data.download.install import Source
+from distilcse_cli.data.download.offline import is_offline
 from distilcse_cli.errors import UsageError
 
 LARGEST = "*"
@@ -87,7 +88,7 @@ class Entry:
         if self.record() is not None:
             install.tidy(self.folder)
             return self.path
-        if not quiet:
+        if not quiet and not is_offline():
             size = self.source.num_download_bytes
             console.log(
                 f"{self.name}: downloading {self.source.label}{f' ({size / 1e6:.1f} MB)' if size is not None else ''}"

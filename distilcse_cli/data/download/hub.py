@@ -74,7 +74,7 @@ class HubFiles:
             DataError: no room.
         """
         refusals.check_endpoint()
-        commit, listed = self._listing()
+        commit, listed = self.listing()
         remotes = self._choose(commit, listed)
         arrived = sum(transfer.kept_bytes(remote, place.kept) for remote in remotes)
         total = None if any(remote.num_bytes is None for remote in remotes) else sum(r.num_bytes or 0 for r in remotes)
@@ -123,8 +123,12 @@ class HubFiles:
     def _asked(self, file: str | None = None) -> Asked:
         return Asked(repo=self.repo, repo_type=self.repo_type, revision=self.revision, file=file)
 
-    def _listing(self) -> tuple[str, list[Any]]:
-        """The commit that the revision stands for, and its files with size and hash."""
+    def listing(self) -> tuple[str, list[Any]]:
+        """The commit that the revision stands for, and its files with size and hash.
+
+        Raises:
+            NetworkError: the hub cannot be reached, or has no such repository for us.
+        """
         from huggingface_hub import HfApi, constants
 
         def ask() -> tuple[str, list[Any]]:

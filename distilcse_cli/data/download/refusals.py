@@ -58,6 +58,15 @@ def public_address(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def public_text(text: str) -> str:
+    """A foreign text in one line, without the users, passwords and signatures of its addresses and without tokens."""
+    text = re.sub(r"(\w://)[^\s/@]*@", r"\1", " ".join(text.split()))
+    text = re.sub(r"(\w://[^\s?'\"<>]*)\?[^\s'\"<>)]*", r"\1", text)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        text = text.replace(os.environ.get(name) or "\0", f"${name}")
+    return re.sub(r"\bhf_\w{8,}", "hf_…", text)
+
+
 def check_endpoint() -> None:
     """Check `HF_ENDPOINT` before the hub client does, which cannot even be imported with some values of it.
 
