@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from distilcse_cli import console
 from distilcse_cli.errors import ModelError
 
 _NAMES_SHOWN = 3
@@ -58,8 +59,9 @@ def load_backbone(folder: Path) -> Any:
                 ignore_mismatched_sizes=True,  # they are in `info`, whereas the exception does not name them
             )
         except Exception as error:  # whatever goes wrong in there, it is the folder's files that are wrong
-            raise ModelError(f"cannot load {folder}: {_first_line(error)}", hint=_DAMAGED) from error
+            raise _not_loadable(folder, error) from error
     kind = model.config.model_type
+    _leave_code_out(folder, model.config)
     if getattr(model.config, "is_encoder_decoder", False):
         raise ModelError(f"{folder} is an encoder-decoder ({kind}), not a sentence encoder", hint=_NO_ENCODER)
     for name, in_file, expected in info["mismatched_keys"]:
@@ -98,9 +100,11 @@ def load_config(folder: Path) -> Any:
 
     with quiet_transformers():
         try:
-            return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:
-            raise ModelError(f"cannot load {folder}: {_first_line(error)}", hint=_DAMAGED) from error
+            raise _not_loadable(folder, error) from error
+    _leave_code_out(folder, config)
+    return config
 
 
 def build_backbone(config: Any) -> Any:
@@ -146,9 +150,30 @@ def load_tokenizer(folder: Path, num_embeddings: int, *, lower_case: bool = Fals
             f"the tokenizer of {folder} has {len(tokenizer)} tokens, but the model has embeddings for {num_embeddings}",
             hint="they are of different models",
         )
+    tokenizer.init_kwargs.pop(
+        "auto_map", None
+    )  # of a model that is saved with it, it would name code that is not there
     if lower_case:
         _lower_case(tokenizer)
     return tokenizer
+
+
+def _leave_code_out(folder: Path, config: Any) -> None:
+    """Say that a model's own code is not run, and forget where it is: no student may name it as its own."""
+    if getattr(config, "auto_map", None):
+        console.warn(
+            f"{folder} brings code of its own, which is not run: read as transformers' own {config.model_type}"
+        )
+        del config.auto_map
+
+
+def _not_loadable(folder: Path, error: Exception) -> ModelError:
+    if "custom code" in str(error):
+        return ModelError(
+            f"cannot load {folder}: it brings code of its own, which is never run",
+            hint="name a model of an architecture that transformers has itself",
+        )
+    return ModelError(f"cannot load {folder}: {_first_line(error)}", hint=_DAMAGED)
 
 
 def num_positions(backbone: Any) -> int | None:

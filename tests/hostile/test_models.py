@@ -185,7 +185,7 @@ CASES = [
     *of(ALL, "no such folder", None, "no model ./bad"),
     *of(ALL, "an empty folder", folder, "./bad is no model folder"),
     *of(ALL, "weights cut short", shorten("model.safetensors"), "cannot load bad"),
-    *of(ALL, "code of its own", own_code, "cannot load bad"),
+    *of(ALL, "code of its own", own_code, "cannot load bad: it brings code of its own, which is never run"),
     *of(ALL, "a pickle that runs code", evil_bin, "cannot load bad"),
     *of(ALL, "tokenizer cut short", shorten("tokenizer.json"), "cannot load the tokenizer of bad"),
     *of(ALL, "a tokenizer without words", tokens(no_words), "tokenizer"),
@@ -313,6 +313,31 @@ def test_the_pickles_of_this_suite_would_run_if_they_were_let(tmp_path: Path, mo
     evil_npy(tmp_path / "bad.npy", {})
     np.load(tmp_path / "bad.npy", allow_pickle=True)
     assert (tmp_path / "ran").exists()
+
+
+def test_code_beside_a_known_architecture_is_neither_run_nor_passed_on(
+    survive: Callable[[Case], Ended], tmp_path: Path
+) -> None:
+    def with_code(model: Path) -> None:
+        own_code(model)
+        edit(model / "config.json", model_type="bert")
+        edit(model / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.C", "evil.C"]})
+
+    files = {"bad": copy_of("model", with_code)}
+    for line, out in (
+        (LINES["distill"] + " --max-steps 1", "student"),
+        ("convert {{weights}} --base {ref} --out converted", "converted"),
+        ("convert {{weights}} --base {{model}} --tokenizer {ref} --out again", "again"),
+    ):
+        says = (
+            "" if "--tokenizer" in line else "brings code of its own, which is not run: read as transformers' own bert"
+        )
+        survive(Case(f"code beside a bert: {out}", line.format(ref="./bad"), 0, says, files))
+        shutil.rmtree(tmp_path / "work" / "bad")
+        assert (tmp_path / "work" / out / "modules.json").is_file()
+        for file in (tmp_path / "work" / out).rglob("*.json"):
+            assert "evil" not in file.read_text(encoding="utf-8"), file
+    assert not list(tmp_path.rglob("ran"))
 
 
 def test_a_model_is_only_read(refuse: Callable[[Case], Ended], survive: Callable[[Case], Ended]) -> None:
