@@ -26,6 +26,7 @@ def convert(
     EncodeSettings(max_length=max_length)  # a bad value exits 2 before torch loads
     options.require_utf8(out)
     options.require_free(out)
+    options.require_outside(out, base, tokenizer)
 
     from distilcse_cli.models.convert import convert as run
 

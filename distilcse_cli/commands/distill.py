@@ -128,6 +128,7 @@ def distill(
     )
     layers = _layer_numbers(keep_layers)
     options.require_utf8(out)
+    options.require_outside(out, teacher, student, base, tokenizer, embeddings)
 
     from distilcse_cli.launcher import launch
 

@@ -47,6 +47,7 @@ def encode(
     settings = EncodeSettings(dtype=dtype, max_length=max_length, normalize=normalize, batch_tokens=batch_tokens)
     source = _source(file, out, nproc)
     reference = options.model_or_default(model)
+    options.require_outside(out, reference, base, tokenizer)
 
     from distilcse_cli.launcher import launch
 

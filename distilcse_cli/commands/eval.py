@@ -120,6 +120,8 @@ def evaluate(
         batch_tokens=batch_tokens,
     )
     check_out(out, out_format, settings)
+    if out is not None:
+        options.require_outside(out, data)
     refs = [*(model or ()), *(authors_model or ())] or [options.model_or_default(None)]
     if revision is not None and len(set(refs)) > 1:
         raise UsageError("--revision goes with one model", hint="name one --model, or leave --revision out")

@@ -43,6 +43,7 @@ def extract(
         max_words=max_words,
         on_bad_line=on_bad_line,
     )
+    options.require_outside(out / "embeddings.npy", teacher, base, tokenizer)
 
     from distilcse_cli.launcher import launch
 

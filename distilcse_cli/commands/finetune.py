@@ -120,6 +120,7 @@ def finetune(
     """Stage 2: teach a student which sentences mean the same, from triples (supervised contrastive learning)."""
     settings = _settings(context, preset)
     options.require_utf8(out)
+    options.require_outside(out, student, teacher, base, tokenizer)
     names = None if columns is None else tuple(name.strip() for name in columns.split(","))
     triplet_settings = TripletSettings(columns=names, header=header, on_bad_line=on_bad_line)
     if (teacher is None) != (settings.keep_teacher == 0):

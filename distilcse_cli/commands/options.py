@@ -155,6 +155,26 @@ def require_free(folder: Path) -> None:
         raise DataError(f"{folder} is a file, a folder is to be written", hint="choose another --out")
 
 
+def require_outside(out: Path, *inputs: str | Path | None) -> None:
+    """Check that nothing is written into a folder that is read from.
+
+    Args:
+        out: file or folder to be written; `out` may be such a folder itself, which is for others to judge.
+        inputs: models, stores and data sets as named; what is no local folder is no matter.
+
+    Raises:
+        UsageError: `out` lies inside one of them.
+    """
+    for name in inputs:
+        try:
+            folder = Path(name or "").expanduser()
+            is_inside = name is not None and folder.is_dir() and folder.resolve() in out.resolve().parents
+        except (OSError, RuntimeError, ValueError):  # no such name, or a loop of links: said when it is opened
+            continue
+        if is_inside:
+            raise UsageError(f"--out {out} lies inside of {name}, which is read", hint="choose another --out")
+
+
 def require_file(path: Path) -> None:
     """Check that an input file is there before anything slow starts.
 

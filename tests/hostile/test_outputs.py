@@ -39,6 +39,14 @@ def everywhere(what: str, place: str, files: Mapping[str, object], says: str, co
     ]
 
 
+def own_model(path: Path, materials: Mapping[str, Path]) -> None:
+    shutil.copytree(materials["model"], path)
+
+
+def own_data(path: Path, materials: Mapping[str, Path]) -> None:
+    shutil.copytree(materials["data"], path)
+
+
 PERMISSIONS = [
     *everywhere("a read-only folder", "locked/out", {"locked": read_only_folder}, "Permission denied"),
     *everywhere("a place in the kernel", "/proc/nowhere/out", {}, "/proc/nowhere"),
@@ -78,7 +86,28 @@ IN_THE_WAY = [
     Case("eval: a read-only folder", at("locked/out", "eval"), 3, "Permission", {"locked": read_only_folder}, ORDINARY),
     Case("eval: below a file", at("file/out", "eval"), 3, "file/out", {"file": "text"}),
 ]
-CASES = [*PERMISSIONS, *IN_THE_WAY]
+INSIDE = [
+    Case(f"{name}: inside its {what}", line, 2, "lies inside of ", {"m": own_model, "d": own_data, "s": folder})
+    for name, what, line in (
+        ("encode", "model", "encode {text} --model ./m --out m/rows.npy"),
+        ("encode", "model by another way", "encode {text} --model ./m --out s/../m/rows.npy"),
+        ("encode", "base", "encode {text} --model {weights} --base ./m --out m/rows.npy"),
+        ("extract", "teacher", "extract --teacher ./m --corpus {text} --out m/rows"),
+        ("extract", "teacher itself", "extract --teacher ./m --corpus {text} --out m"),
+        ("distill", "teacher", "distill --teacher ./m --student {other} --corpus {text} --out m/student"),
+        ("distill", "student", "distill --teacher {model} --student ./m --corpus {text} --out m/a/b/student"),
+        (
+            "distill",
+            "store",
+            "distill --teacher {model} --student {other} --corpus {text} --embeddings s --out s/student",
+        ),
+        ("finetune", "student", "finetune --student ./m --triplets {triples} --out m/student"),
+        ("convert", "base", "convert {weights} --base ./m --out m/student"),
+        ("convert", "tokenizer", "convert {weights} --base {model} --tokenizer ./m --out m/student"),
+        ("eval", "data", "eval --model {model} --tasks STS16 --data ./d --out d/r.json"),
+    )
+]
+CASES = [*PERMISSIONS, *IN_THE_WAY, *INSIDE]
 
 
 @pytest.mark.parametrize("hostile", CASES, ids=ids(CASES))
@@ -86,10 +115,6 @@ def test_an_output_that_cannot_be_written_is_one_line_and_harms_nothing(
     refuse: Callable[[Case], Ended], hostile: Case
 ) -> None:
     refuse(hostile)
-
-
-def own_model(path: Path, materials: Mapping[str, Path]) -> None:
-    shutil.copytree(materials["model"], path)
 
 
 OVER_THE_MODEL = [
