@@ -7,7 +7,7 @@ from typing import Any
 
 from distilcse_cli import console
 from distilcse_cli.data import catalogue
-from distilcse_cli.errors import ModelError, UsageError
+from distilcse_cli.errors import ModelError, NetworkError, UsageError
 from distilcse_cli.files import read_json
 from distilcse_cli.models.backbone import build_backbone, load_config, load_tokenizer, num_positions
 from distilcse_cli.models.inferred import infer_config
@@ -63,8 +63,8 @@ def load_weights(ref: str, path: Path, *, base: str | None, tokenizer: str | Non
     Args:
         ref: the reference as typed, for messages.
         path: what `find_weights` returned.
-        base: model whose configuration, tokenizer and pooling it has; None reads the architecture
-            from the tensors, and pools by `cls`.
+        base: model whose configuration, tokenizer and pooling it has; None takes the one that the catalogue
+            knows for its own files, and else reads the architecture from the tensors, and pools by `cls`.
         tokenizer: folder or model whose tokenizer it has; None takes the base's, else that of a
             downloaded model with as many tokens.
 
@@ -73,8 +73,7 @@ def load_weights(ref: str, path: Path, *, base: str | None, tokenizer: str | Non
     """
     state = read_state_dict(path)
     if base is None and catalogue.is_known(ref):
-        known = catalogue.entry(ref).base
-        base = known if known and catalogue.present(known) else None
+        base = _known_base(ref)
     if base is None:
         return _without_base(ref, state, tokenizer)
     layout = read_layout(resolve_reference(base))
@@ -96,6 +95,18 @@ def load_weights(ref: str, path: Path, *, base: str | None, tokenizer: str | Non
     if len(layout.dense) > (layout.pooling == "cls"):
         console.warn(f"the dense layers of {base} are not used: {ref} has no weights for them")
     return Parts(backbone=backbone, tokenizer=loaded, layout=own, pooling=layout.pooling)
+
+
+def _known_base(ref: str) -> str | None:
+    """The model that the catalogue knows a file to be trained from; None where it is not to be had."""
+    known = catalogue.entry(ref).base
+    try:
+        if known is not None:
+            catalogue.fetch(known)
+    except NetworkError as error:
+        console.warn(f"{ref} was trained from {known}, but {error.message}: its tensors have to do")
+        return None
+    return known
 
 
 def _without_base(ref: str, state: StateDict, tokenizer: str | None) -> Parts:
