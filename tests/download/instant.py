@@ -1,10 +1,11 @@
 """`python -m tests.download.instant …`: `distilcse …`, in a process of its own, without waiting between retries.
 
 With `FORBID_NETWORK=1` the process ends with code 99 as soon as anything asks for an address,
-connects, or starts another process.
+connects, or starts another process. With `FILE_LIMIT=N` no file grows beyond N bytes, as on a full disk.
 """
 
 import os
+import resource
 import sys
 
 from distilcse_cli.__main__ import main
@@ -23,6 +24,8 @@ def _forbid_network(event: str, arguments: tuple[object, ...]) -> None:
 if __name__ == "__main__":
     if os.environ.get("FORBID_NETWORK") == "1":
         sys.addaudithook(_forbid_network)
+    if limit := int(os.environ.get("FILE_LIMIT", "0")):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     retries.PATIENCE = retries.Patience(first_delay=0.0)
     if sys.argv[1] == "resolve":
         from distilcse_cli.models.references import resolve_reference

@@ -111,8 +111,10 @@ class HubFiles:
             into = place.files / self.unpack_into
             try:
                 left_out = archives.unpack_tar(path, into, place.scratch, name=name, num_bytes=self.max_unpacked_bytes)
-            finally:
-                path.unlink()  # it is not needed any more, or not wanted
+            except NetworkError:
+                path.unlink()  # it is not wanted; a disk that is full is no fault of its
+                raise
+            path.unlink()
             if left_out:
                 console.warn(f"{name}: left out {len(left_out)} pickled files, such as {left_out[0]}")
             return

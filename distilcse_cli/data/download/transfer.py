@@ -188,7 +188,9 @@ def _append(remote: RemoteFile, response: Any, part: Path, start: int, count: Co
             start += len(chunk)
             if remote.num_bytes is not None and start > remote.num_bytes:
                 raise _StaleError(f"the hub sends more than the {remote.num_bytes:,} bytes of {remote.asked.label}")
-            file.write(chunk)
+            rest = memoryview(chunk)
+            while rest:  # a disk that is nearly full takes a part, and says so when it is given the rest
+                rest = rest[file.write(rest) :]
             count(len(chunk))
     if remote.num_bytes is not None and start < remote.num_bytes:
         raise TransientError(
