@@ -37,8 +37,8 @@ class Plan:
         steps = self.epochs * self.steps_per_epoch
         return min(steps, self.max_steps or steps)
 
-    def num_sentences_of(self, steps: int) -> int:
-        """Sentences of the first so many steps; each time that a row is taken counts."""
+    def num_rows_of(self, steps: int) -> int:
+        """Rows of the first so many steps; each time that a row is taken counts."""
         epochs, rest = divmod(steps, self.steps_per_epoch)
         return epochs * len(self.lengths) + min(rest * self.batch_size, len(self.lengths))
 

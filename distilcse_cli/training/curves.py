@@ -8,12 +8,13 @@ from distilcse_cli.files import atomic_path
 _LARGEST_WINDOW = 50
 
 
-def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
+def draw_curves(records: list[dict[str, Any]], path: Path, *, dev_measure: str) -> None:
     """Draw a run's metrics.
 
     Args:
         records: of `metrics.jsonl`.
         path: of the PNG.
+        dev_measure: what the development score is.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -40,7 +41,7 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
         score.annotate(f"{scores[best]:.2f}", (at[best], scores[best]), textcoords="offset points", xytext=(0, 6))
         score.margins(y=0.2)
     name = evaluations[0]["dev_set"] if evaluations else "development score"
-    score.set(title=f"{name} (Spearman × 100)", xlabel="step")
+    score.set(title=f"{name} ({dev_measure})", xlabel="step")
     ranks = [record["effective_rank"] for record in evaluations]
     rank.plot(at, ranks, color="C3", marker="o", markersize=3)
     rank.set(title="effective rank of the embeddings", xlabel="step", ylim=(0, 1.1 * max(ranks, default=1.0)))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from distilcse_cli import console
-from distilcse_cli.config import CorpusSettings, DistillSettings, EncodeSettings, data_home
+from distilcse_cli.config import CorpusSettings, DistillSettings, EncodeSettings
 from distilcse_cli.data.corpus import Corpus, open_corpus, prepare_corpus
 from distilcse_cli.data.evaluation_data import senteval_folder
 from distilcse_cli.data.tokens import TokenStore, open_tokens, tokenize_corpus
@@ -16,10 +16,16 @@ from distilcse_cli.models.inference import embed_sentences
 from distilcse_cli.ranks import Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.agreement import Agreement, agreement
-from distilcse_cli.teacher.extract import extract
-from distilcse_cli.teacher.store import EmbeddingStore, is_complete, open_store
+from distilcse_cli.teacher.store import EmbeddingStore, open_store
 from distilcse_cli.training.selection import STS_DEV_TASK, DevSet, HeldOutDev, StsDev
-from distilcse_cli.training.teacher_rows import LiveTeacher, StoredTeacher, TeacherRows
+from distilcse_cli.training.teacher_rows import (
+    LiveTeacher,
+    StoredTeacher,
+    StorePlace,
+    TeacherRows,
+    place_rows,
+    teacher_facts,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +96,7 @@ class _Places:
 
     corpus: Path
     tokens: Path
-    store: Path
-    to_extract: bool
-    """Whether the store is yet to be made, by all processes together."""
+    store: StorePlace
     teacher_tokens: Path | None
     teacher_facts: dict[str, Any]
 
@@ -111,9 +115,8 @@ def prepare(
     """
     places = ranks.on_main(lambda: _make(sources, settings, corpus_settings, runtime, ranks))
     corpus = open_corpus(places.corpus)
-    if places.to_extract:
-        extract(ranks.main_first(sources.load_teacher), corpus, places.store, EncodeSettings(), runtime, ranks=ranks)
-    student, store = sources.load_student(), open_store(places.store)
+    store = places.store.opened(corpus, sources.load_teacher, runtime, ranks)
+    student = sources.load_student()
     # the student stands in for its teacher, so it hands out vectors of the same kind
     student.normalize = bool(store.manifest["normalized"])
     teacher: TeacherRows = StoredTeacher(store.embeddings, runtime)
@@ -133,29 +136,17 @@ def _make(
     corpus = prepare_corpus(sources.corpus, corpus_settings)
     # the teacher's weights are freed before training starts
     teacher = sources.load_teacher()
-    facts = {
-        "source": teacher.source,
-        "num_parameters": teacher.num_parameters,
-        "num_layers": teacher.num_layers,
-        "embedding_dim": teacher.embedding_dim,
-        "pooling": teacher.pooling,
-    }
-    to_extract = False
     if sources.embeddings is not None:
         given = open_store(sources.embeddings, corpus=corpus, teacher=teacher)
         given.check_rows()
-        store = given.folder
+        store = StorePlace(given.folder)
     else:
-        name = f"{teacher.fingerprint[:16]}-{corpus.fingerprint[:16]}-{runtime.dtype}"
-        store = data_home() / "embeddings" / name
-        to_extract = ranks.world_size > 1 and not is_complete(store)
-        if not to_extract:
-            extract(teacher, corpus, store, EncodeSettings(), runtime)
+        store = place_rows(teacher, corpus, runtime, ranks)
     teacher_tokens = None
     if settings.teacher_dropout:
         teacher_tokens = tokenize_corpus(corpus, teacher.tokenizer, min(settings.max_length, teacher.max_length)).folder
     tokens = tokenize_corpus(corpus, student.tokenizer, min(settings.max_length, student.max_length))
-    return _Places(corpus.folder, tokens.folder, store, to_extract, teacher_tokens, facts)
+    return _Places(corpus.folder, tokens.folder, store, teacher_tokens, teacher_facts(teacher))
 
 
 def hold_out(num_sentences: int, settings: DistillSettings) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from signal import SIGINT
 from typing import Any
@@ -23,10 +24,12 @@ from distilcse_cli.training.checkpoint import Checkpoint, Checkpoints
 from distilcse_cli.training.signals import Interrupted
 
 SETTINGS = "distilcse.json"
+FREE_TO_CHANGE = ("micro_batch_tokens", "save_every", "tensorboard")
+"""Settings that a resumed run may have otherwise."""
 
 
 class RunFolder:
-    """The folders of one run. `lock` first, then `claim`.
+    """The folders of one run. `enter` first.
 
     Args:
         out: folder of the student to be.
@@ -68,6 +71,32 @@ class RunFolder:
                 self.work.rmdir()  # a run that failed before its first step leaves no trace
             os.close(self._lock)
             self._lock = None
+
+    def enter(
+        self, wanted: dict[str, Any], *, resume: bool, overwrite: bool
+    ) -> tuple[dict[str, Any] | None, Checkpoint | None]:
+        """Lock the folder and find what there is of the run.
+
+        Args:
+            wanted: what the run was told: its stage, the fields `as_typed`, the settings `compared`.
+            resume, overwrite: as for `claim`.
+
+        Returns:
+            The settings file of a finished student that was asked for, and the checkpoint to go on from;
+            at most one of them.
+
+        Raises:
+            DataError: as from `lock` and `claim`.
+            UsageError: the finished student is one of other settings.
+        """
+        self.lock()
+        finished = self.finished() if resume else None
+        if finished is None:
+            return None, self.claim(resume=resume, overwrite=overwrite)
+        told = {**finished.get("asked", {}), **compared(finished.get("settings", {}))}
+        require_same_run({"stage": finished.get("stage"), **told}, wanted)
+        self.remove_work()
+        return finished, None
 
     def finished(self) -> dict[str, Any] | None:
         """The settings file of the student in `out` if nothing is left to do for it, else None."""
@@ -156,6 +185,17 @@ class RunFolder:
     def _empty_work(self) -> None:
         for path in self.work.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def as_typed(*told: Any) -> dict[str, Any]:
+    """The fields of dataclasses as JSON gives them back; where a folder lies does not tell runs apart."""
+    values = {name: value for part in told for name, value in asdict(part).items() if not isinstance(value, Path)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def compared(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those settings that a resumed run must have alike."""
+    return {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE}
 
 
 def require_same_run(saved: dict[str, Any], now: dict[str, Any]) -> None:

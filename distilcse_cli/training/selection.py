@@ -51,6 +51,8 @@ class DevSet(Protocol):
     """Sentences that are embedded at each evaluation, and what they are scored by."""
 
     name: str
+    measure: str
+    """What its score is, in a few words."""
 
     def evaluate(self, encoder: SentenceEncoder) -> tuple[float, np.ndarray]:
         """Score x 100 and the embeddings (N, H) it rests on; every process has to call this at the same time."""
@@ -95,6 +97,7 @@ class StsDev:
     """
 
     name = "STS-B dev"
+    measure = "Spearman × 100"
 
     def __init__(self, folder: Path, encoder: SentenceEncoder, runtime: Runtime, ranks: Ranks = ALONE) -> None:
         import senteval
@@ -126,6 +129,7 @@ class HeldOutDev:
     """
 
     name = "agreement with the teacher"
+    measure = "Spearman of pairwise cosines × 100"
 
     def __init__(
         self,

@@ -1,18 +1,70 @@
-"""Where a step's teacher rows come from: the embedding store, or a teacher running along.
+"""Where a step's teacher rows come from: the embedding store, which is made here, or a teacher running along.
 
 Shape letters: G sentences of a global batch, D teacher width.
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from distilcse_cli.config import EncodeSettings, data_home
+from distilcse_cli.data.corpus import Corpus
 from distilcse_cli.data.tokens import TokenRows
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
+from distilcse_cli.teacher.extract import extract
+from distilcse_cli.teacher.store import EmbeddingStore, is_complete, open_store
+
+
+@dataclass(frozen=True)
+class StorePlace:
+    """Where a teacher's rows of a corpus lie, as rank 0 tells all processes."""
+
+    folder: Path
+    to_extract: bool = False
+    """Whether they are yet to be made, by all processes together."""
+
+    def opened(
+        self, corpus: Corpus, load_teacher: Callable[[], SentenceEncoder], runtime: Runtime, ranks: Ranks
+    ) -> EmbeddingStore:
+        """The store with all of its rows; every process has to call this at the same time."""
+        if self.to_extract:
+            extract(ranks.main_first(load_teacher), corpus, self.folder, EncodeSettings(), runtime, ranks=ranks)
+        return open_store(self.folder)
+
+
+def place_rows(teacher: SentenceEncoder, corpus: Corpus, runtime: Runtime, ranks: Ranks) -> StorePlace:
+    """Find a teacher's rows in the data home, or their place in it; on rank 0. A process that is alone makes them.
+
+    Args:
+        teacher: loaded, so that one process need not load it again.
+        corpus: its sentences become the rows.
+        runtime: device and precision.
+        ranks: the processes that `StorePlace.opened` is called on.
+    """
+    name = f"{teacher.fingerprint[:16]}-{corpus.fingerprint[:16]}-{runtime.dtype}"
+    folder = data_home() / "embeddings" / name
+    if ranks.world_size > 1 and not is_complete(folder):
+        return StorePlace(folder, to_extract=True)
+    extract(teacher, corpus, folder, EncodeSettings(), runtime)
+    return StorePlace(folder)
+
+
+def teacher_facts(teacher: SentenceEncoder) -> dict[str, Any]:
+    """What `distilcse.json` and the card say of a teacher."""
+    return {
+        "source": teacher.source,
+        "num_parameters": teacher.num_parameters,
+        "num_layers": teacher.num_layers,
+        "embedding_dim": teacher.embedding_dim,
+        "pooling": teacher.pooling,
+    }
 
 
 class TeacherRows(Protocol):

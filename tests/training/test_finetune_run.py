@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.inference import embed_sentences
 from distilcse_cli.runtime import Runtime
+from distilcse_cli.teacher import extract as teacher_extract
+from distilcse_cli.training import teacher_rows
 from distilcse_cli.training.finetune import loop
 from distilcse_cli.training.finetune.dev import accuracy, hold_out
 from distilcse_cli.training.finetune.report import FinetuneReport
@@ -193,6 +196,33 @@ def test_two_processes_killed_and_resumed_end_bit_for_bit_the_same(job: Job, tmp
     assert -signal.SIGKILL in run_all(start_group(2, _run_rank, broken, 110, {}))
     assert run_all(start_group(2, _run_rank, broken, None, {"resume": True})) == [0, 0]
     assert _everything(broken.out) == _everything(whole.out)
+
+
+def test_two_processes_share_the_teachers_work_and_make_the_store_of_one(job: Job, tmp_path: Path) -> None:
+    stores = []
+    for size in (1, 2):
+        home = tmp_path / f"home-{size}"
+        short = job.to(tmp_path / f"out-{size}", max_steps=1, batch_size=8 // size)
+        assert run_all(start_group(size, _run_noting_rows, short, home)) == [0] * size
+        stores += home.glob("embeddings/*/embeddings.npy")
+    assert stores[0].read_bytes() == stores[1].read_bytes()
+    # 264 distinct sentences in windows of 64: three rounds of two windows, the last one being of one
+    assert [(tmp_path / "home-2" / f"rows-{rank}").read_text() for rank in (0, 1)] == ["136", "128"]
+
+
+def _run_noting_rows(job: Job, home: Path) -> None:
+    os.environ["DISTILCSE_HOME"] = str(home)
+    write = teacher_extract._write
+    num_rows = [0]
+
+    def note(file: Any, position: int, rows: Any) -> None:
+        num_rows[0] += len(rows) if isinstance(rows, np.ndarray) else 0
+        write(file, position, rows)
+
+    teacher_extract._write = note
+    teacher_rows.extract = partial(teacher_extract.extract, window_rows=64)  # type: ignore[assignment]
+    job.run()
+    (home / f"rows-{os.environ['RANK']}").write_text(str(num_rows[0]))
 
 
 def test_interrupted_it_saves_behind_the_step_and_goes_on(

@@ -25,6 +25,7 @@ class HeldOutTriples:
     """
 
     name = "held-out triples"
+    measure = "% of anchors that pick their positive"
 
     def __init__(
         self, triplets: Triplets, held_out: np.ndarray, encoder: SentenceEncoder, runtime: Runtime, ranks: Ranks = ALONE

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from distilcse_cli.config import EncodeSettings, FinetuneSettings, TripletSettings, data_home
+from distilcse_cli.config import EncodeSettings, FinetuneSettings, TripletSettings
 from distilcse_cli.data.tokens import TokenStore, open_tokens, tokenize_corpus
 from distilcse_cli.data.triplets import Triplets, open_triplets, prepare_triplets
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
@@ -15,9 +15,9 @@ from distilcse_cli.models.inference import embed_sentences
 from distilcse_cli.ranks import Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.agreement import Agreement, agreement
-from distilcse_cli.teacher.extract import extract
-from distilcse_cli.teacher.store import EmbeddingStore, open_store
+from distilcse_cli.teacher.store import EmbeddingStore
 from distilcse_cli.training.finetune.model import FinetuneModel
+from distilcse_cli.training.teacher_rows import StorePlace, place_rows, teacher_facts
 
 PROJECTION_ROWS = 8192
 """Sentences that a projection is fitted to before training."""
@@ -51,6 +51,11 @@ class FinetuneSources:
         return load_encoder(
             self.student, pooler=self.pooler, revision=self.revision, base=self.base, tokenizer=self.tokenizer
         )
+
+    def load_teacher(self) -> SentenceEncoder:
+        """The teacher, where there is one."""
+        assert self.teacher is not None
+        return load_encoder(self.teacher, pooler=self.teacher_pooler, revision=self.teacher_revision)
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class _Places:
 
     triplets: Path
     tokens: Path
-    store: Path | None
+    store: StorePlace | None
     teacher_facts: dict[str, Any] | None
 
 
@@ -108,14 +113,19 @@ def prepare(
     Raises:
         DistilCSEError: a model or the triplets are not to be had.
     """
-    places = ranks.on_main(lambda: _make(sources, settings, triplet_settings, runtime))
-    store = None if places.store is None else open_store(places.store)
-    triplets, tokens = open_triplets(places.triplets), open_tokens(places.tokens)
+    places = ranks.on_main(lambda: _make(sources, settings, triplet_settings, runtime, ranks))
+    triplets, tokens, store = open_triplets(places.triplets), open_tokens(places.tokens), None
+    if places.store is not None:
+        store = places.store.opened(triplets.sentences, sources.load_teacher, runtime, ranks)
     return Material(sources.load_student(), triplets, tokens, store, places.teacher_facts)
 
 
 def _make(
-    sources: FinetuneSources, settings: FinetuneSettings, triplet_settings: TripletSettings, runtime: Runtime
+    sources: FinetuneSources,
+    settings: FinetuneSettings,
+    triplet_settings: TripletSettings,
+    runtime: Runtime,
+    ranks: Ranks,
 ) -> _Places:
     triplets = prepare_triplets(sources.triplets, triplet_settings)
     student = sources.load_student()
@@ -123,14 +133,6 @@ def _make(
     if sources.teacher is None:
         return _Places(triplets.folder, tokens.folder, None, None)
     # the teacher runs once, and its weights are freed before training starts
-    teacher = load_encoder(sources.teacher, pooler=sources.teacher_pooler, revision=sources.teacher_revision)
-    name = f"{teacher.fingerprint[:16]}-{triplets.sentences.fingerprint[:16]}-{runtime.dtype}"
-    store = extract(teacher, triplets.sentences, data_home() / "embeddings" / name, EncodeSettings(), runtime)
-    facts = {
-        "source": teacher.source,
-        "num_parameters": teacher.num_parameters,
-        "num_layers": teacher.num_layers,
-        "embedding_dim": teacher.embedding_dim,
-        "pooling": teacher.pooling,
-    }
-    return _Places(triplets.folder, tokens.folder, store.folder, facts)
+    teacher = sources.load_teacher()
+    store = place_rows(teacher, triplets.sentences, runtime, ranks)
+    return _Places(triplets.folder, tokens.folder, store, teacher_facts(teacher))
