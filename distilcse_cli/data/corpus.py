@@ -95,7 +95,10 @@ class Corpus:
     @cached_property
     def _offsets(self) -> np.ndarray:
         """(N + 1,) int64: where each sentence starts in the file, and the file's size."""
-        return np.load(self.folder / OFFSETS, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+        try:
+            return np.load(self.folder / OFFSETS, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.folder} is damaged: {error}", hint="remove it and run again") from error
 
     @cached_property
     def _text(self) -> mmap.mmap:

@@ -98,6 +98,8 @@ def open_triplets(folder: Path) -> Triplets:
         sentences = Corpus(Path(folder), report.num_kept, manifest["fingerprint"], report)
         rows = np.load(folder / ROWS, mmap_mode="r", allow_pickle=False).view(np.ndarray)
         rows = rows.reshape(-1, manifest["num_columns"])
+        if not 0 <= rows.min() <= rows.max() < len(sentences):
+            raise ValueError(f"its rows are of sentences {rows.min()} to {rows.max()} of {len(sentences)}")
         return Triplets(Path(folder), rows, sentences, manifest["num_skipped"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder} holds no triplets: {error}", hint="remove it and run again") from error

@@ -14,6 +14,7 @@ import torch
 from distilcse_cli.errors import ModelError
 from distilcse_cli.models.dense import ACTIVATIONS, Dense
 from distilcse_cli.models.pooling import mixing_pooling
+from distilcse_cli.models.state_dict import read_tensors, require_floats
 
 _TRANSFORMER_CONFIGS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 _POOLING_FLAGS = {
@@ -153,23 +154,24 @@ def _read_dense(place: Path) -> Dense:
         raise _Unsupported("a dense layer on tokens")
     tensors = _read_tensors(place)
     weight, bias = tensors.get("linear.weight"), tensors.get("linear.bias")
-    if weight is None or weight.ndim != 2 or (bias is None and settings.get("bias", True)):
+    if weight is None or weight.ndim != 2 or not weight.numel() or (bias is None and settings.get("bias", True)):
         raise ModelError(f"{place} has no linear.weight or linear.bias", hint="the model folder is damaged")
     linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    linear.load_state_dict({name.removeprefix("linear."): tensor for name, tensor in tensors.items()})
+    try:
+        linear.load_state_dict({name.removeprefix("linear."): tensor for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise ModelError(f"{place} holds no plain dense layer", hint="the model folder is damaged") from error
     return Dense(linear, activation)
 
 
 def _read_tensors(place: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
+    is_safe = (place / "model.safetensors").is_file()
     try:
-        if (place / "model.safetensors").is_file():
-            return load_file(place / "model.safetensors")
-        return torch.load(place / "pytorch_model.bin", map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the parsers say about a foreign file
-        reason = str(error).partition("\n")[0]
-        raise ModelError(f"cannot read the weights in {place}: {reason}", hint="the model folder is damaged") from error
+        tensors = read_tensors(place / ("model.safetensors" if is_safe else "pytorch_model.bin"))
+    except ModelError as error:
+        raise ModelError(f"cannot read the weights in {place}: {error.message}", hint=error.hint) from error
+    require_floats(place, tensors)
+    return tensors
 
 
 def _read_object(file: Path) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def read_state_dict(path: Path) -> StateDict:
     Raises:
         ModelError: unreadable, damaged, more than tensors, no encoder, or several.
     """
-    tensors = _tensors(path, _load(path))
+    tensors = read_tensors(path)
     prefix = _prefix(path, tensors)
     own = {_today(name.removeprefix(prefix)): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     others = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
@@ -82,6 +82,28 @@ def read_state_dict(path: Path) -> StateDict:
             for name in [name for name in names if name.startswith(_SIMCSE_POOLER)]:
                 own["pooler.dense." + name.removeprefix(_SIMCSE_POOLER)] = names.pop(name)
     return StateDict(path, own, prefix, tuple(others))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the named tensors of a `.safetensors` file, or of what `torch.save` wrote.
+
+    Raises:
+        ModelError: unreadable, damaged, more than tensors, or none with names.
+    """
+    return _tensors(path, _load(path))
+
+
+def require_floats(source: object, tensors: Mapping[str, Tensor]) -> None:
+    """Check that weights are floating-point numbers, and finite.
+
+    Raises:
+        ModelError: naming the first tensor of `source` that is not.
+    """
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise ModelError(f"{name} in {source} is {kind}", hint="quantized weights cannot be used")
+    require_finite(source, tensors)
 
 
 def _load(path: Path) -> Any:
@@ -179,10 +201,7 @@ def fill(backbone: Any, state: StateDict, *, like: str, hint: str) -> Any:
         if tensor.shape != expected[name].shape:
             shapes = f"{tuple(tensor.shape)} in {state.path} and {tuple(expected[name].shape)} in {like}"
             raise ModelError(f"the shape of {name} is {shapes}", hint=hint)
-        if not tensor.is_floating_point():
-            kind = str(tensor.dtype).removeprefix("torch.")
-            raise ModelError(f"{name} in {state.path} is {kind}", hint="quantized weights cannot be used")
-    require_finite(state.path, tensors)
+    require_floats(state.path, tensors)
     backbone.load_state_dict(tensors)
     return backbone.eval()
 

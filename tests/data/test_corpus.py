@@ -161,6 +161,16 @@ def test_folders_pipes_and_nothing_are_refused(tmp_path: Path) -> None:
         prepare_corpus([], STOP)
 
 
+def test_damaged_places_of_sentences_are_one_error(tmp_path: Path, home: Path) -> None:
+    corpus = prepare_corpus([write(tmp_path / "a.txt", b"one\ntwo\n")], STOP)
+    file = corpus.folder / "offsets.npy"
+    file.write_bytes(bytes(file.stat().st_size))
+    with pytest.raises(DataError, match="is damaged") as caught:
+        corpus.take([1])
+    assert caught.value.hint == "remove it and run again"
+    assert home.is_dir()
+
+
 def test_a_file_name_that_is_no_utf8_is_no_trouble(tmp_path: Path) -> None:
     name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")
     assert list(prepare_corpus([write(Path(name), b"one")], STOP)) == ["one"]

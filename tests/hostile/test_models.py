@@ -180,6 +180,18 @@ def of(names: tuple[str, ...], what: str, spoil: Spoil | Content, says: str, fur
     ]
 
 
+def dense(content: object) -> Spoil:
+    """A sentence-transformers folder whose dense layer has these pickled weights."""
+
+    def spoil(model: Path) -> None:
+        fields = {"in_features": 16, "out_features": 4, "activation_function": "torch.nn.Tanh"}
+        modules("Pooling", "Dense", Pooling={"pooling_mode": "mean"}, Dense=fields)(model)
+        torch.save(content, model / "Dense" / "pytorch_model.bin")
+
+    return spoil
+
+
+LAYER = {"linear.weight": torch.ones(4, 16), "linear.bias": torch.ones(4)}
 TWO = ("encode", "distill")
 CASES = [
     *of(ALL, "no such folder", None, "no model ./bad"),
@@ -226,6 +238,13 @@ CASES = [
         modules("Pooling", "Dense", Pooling={"pooling_mode": "mean"}, Dense={"in_features": 16, "out_features": 4}),
         "cannot read the weights in bad/Dense",
     ),
+    *of(ALL, "a dense layer that runs code", dense(LAYER | {"x": Touch()}), "would run posix.system when it is loaded"),
+    *of(TWO, "a dense layer of no names", dense([1, 2]), "holds no tensors with names"),
+    *of(TWO, "a dense layer and more", dense(LAYER | {"more": torch.ones(1)}), "bad/Dense holds no plain dense layer"),
+    *of(TWO, "a dense layer of two", dense(LAYER | {"linear.bias": torch.ones(5)}), "holds no plain dense layer"),
+    *of(TWO, "a dense layer of nothing", dense({"linear.weight": torch.ones(0, 16)}), "has no linear.weight"),
+    *of(TWO, "a dense layer of NaN", dense({**LAYER, "linear.bias": torch.full((4,), torch.nan)}), "has NaN or inf"),
+    *of(TWO, "a dense layer of integers", dense({k: v.to(torch.int8) for k, v in LAYER.items()}), "is int8"),
 ]
 
 WEIGHTS = [
@@ -239,9 +258,28 @@ WEIGHTS = [
             ("a text file for weights", "the cat\n", "is damaged, cut short, or no file of weights"),
         )
     ],
-    Case("encode: a tar that runs code", LINES["encode"].format(ref="bad.tar"), 4, "refused", {"bad.tar": evil_tar}),
-    Case("convert: a tar that runs code", "convert bad.tar --out student", 4, "refused", {"bad.tar": evil_tar}),
-    Case("convert: an array that runs code", "convert bad.npy --out student", 4, "bad.npy", {"bad.npy": evil_npy}),
+    *[
+        Case(f"{name}: {what} that runs code", LINES[name].format(ref=f"./{file}"), 4, file, {file: made})
+        for name in LINES
+        for what, file, made in (("a tar", "bad.tar", evil_tar), ("an array", "bad.npy", evil_npy))
+    ],
+    *[
+        Case(f"{name}: {kind} that runs code as {what}", line.format(file=file), 3, file, {file: made})
+        for name, what, line in (
+            ("encode", "text", "encode {file} --model {{model}} --out rows.npy"),
+            ("extract", "a corpus", "extract --teacher {{model}} --corpus {file} --out rows"),
+            ("distill", "a corpus", "distill --teacher {{model}} --student {{other}} --corpus {file} --out student"),
+            ("finetune", "a table", "finetune --student {{other}} --triplets {file} --out student"),
+        )
+        for kind, file, made in (
+            ("a pickle", "bad.pth", evil),
+            ("an array", "bad.npy", evil_npy),
+            ("a tar", "bad.tar", evil_tar),
+            ("a table", "bad.csv", evil),
+            ("a parquet file", "bad.parquet", evil),
+        )
+        if (name, file) != ("encode", "bad.parquet")  # which is text to it, as any other name
+    ],
     Case("convert: empty", "convert bad.pth --out student --base {model}", 4, "bad.pth is damaged", {"bad.pth": b""}),
     Case("convert: a folder", "convert {model} --out student", 2, "is no file of weights"),
     Case("convert: missing", "convert nowhere.pth --out student", 2, "nowhere.pth is no file of weights"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.hostile.case import Case, cut, folder, ids
-from tests.hostile.conftest import Command, Ended
+from tests.hostile.conftest import TALLY, Command, Ended
 from tests.hostile.test_models import evil_npy
 
 EXTRACT = "extract --teacher {model} --corpus {text} --out rows --compute-dtype float32"
@@ -202,3 +202,31 @@ def test_a_damaged_cache_is_made_again_and_a_later_releases_left_alone(
     ended = command(line)
     assert ended.code == 0, ended.err
     assert f"{place} is damaged and is made again" in ended.err
+
+
+@pytest.mark.parametrize("kind", ["corpora", "tokens", "triplets"])
+def test_an_array_of_the_cache_that_runs_code_does_not(command: Command, tmp_path: Path, kind: str) -> None:
+    """Of the size that the manifest says, so that nothing is noticed before it is read."""
+    line = (
+        "finetune --student {other} --triplets {triples} --out student --max-steps 1"
+        if kind == "triplets"
+        else "extract --teacher {model} --corpus {text} --out rows"
+        if kind == "corpora"
+        else "distill --teacher {model} --student {other} --corpus {text} --out student --max-steps 1"
+    )
+    assert command(line).code == 0
+    for array in cached(tmp_path / "home", kind).glob("*.npy"):
+        shutil.rmtree(tmp_path / "work")
+        good = array.read_bytes()
+        evil_npy(array, {})
+        array.write_bytes((array.read_bytes() + bytes(len(good)))[: len(good)])
+        ended = command(line)
+        TALLY.inputs += 1
+        if ended.code != 0:  # where no single sentences are asked for, nobody looks at where each one starts
+            assert ended.code == 3, ended.err
+            assert str(array.parent) in ended.error
+            assert ended.error.endswith("(remove it and run again)")
+            TALLY.refused += 1
+        assert ended.code == 3 or array.name == "offsets.npy"
+        array.write_bytes(good)
+    assert not list(tmp_path.rglob("ran"))
