@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from distilcse_cli.data.download.refusals import public_text
 from tests.download.conftest import TOKEN, Client, hub_environment, run_instant
 from tests.download.fake_hub import FakeHub, Fault, Repo
 
@@ -54,6 +55,15 @@ def test_a_token_that_no_header_can_hold_is_not_shown(hub: FakeHub, environment:
     done = run_instant("download", "datasets/a/b", code=6, environment=curly)
     assert "HF_TOKEN or HF_ENDPOINT holds odd characters" in done.stderr
     assert "hf_odd" not in done.stderr
+
+
+def test_what_others_say_is_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "odd token")
+    said = """GET http://me:pw@hub:8/x?sig=abc&y=1 failed,
+      https://me@hub/a, (proxy socks5://u:p%40@h:1) with hf_abcdefghijk and odd token"""
+    shown = "GET http://hub:8/x failed, https://hub/a, (proxy socks5://h:1) with hf_… and $HF_TOKEN"
+    assert public_text(said) == shown
+    assert public_text("3 of 5 tokens? yes: user@example.org") == "3 of 5 tokens? yes: user@example.org"
 
 
 def test_a_password_in_the_endpoint_is_not_shown(hub: FakeHub, environment: dict[str, str]) -> None:

@@ -18,6 +18,7 @@ from zipfile import BadZipFile, ZipFile
 
 from distilcse_cli.data.download.install import LICENSES, Place, Provenance, check_room, check_sha256
 from distilcse_cli.data.download.licenses import card_statement, keep_license_files, wheel_statements
+from distilcse_cli.data.download.refusals import public_text
 from distilcse_cli.errors import NetworkError
 
 
@@ -149,7 +150,7 @@ def _reason(stderr: str) -> str:
     last = lines[-1].removeprefix("ERROR: ") if lines else "it gave no reason"
     # pip says "no matching distribution" of an index that it never reached
     unreachable = any("Retrying (" in line for line in lines)
-    return f"the package index does not answer ({last})" if unreachable else last
+    return public_text(f"the package index does not answer ({last})" if unreachable else last)
 
 
 def _refuse_unsafe(archive: ZipFile, name: str) -> None:
