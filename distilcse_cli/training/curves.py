@@ -1,9 +1,13 @@
-"""`curves.png`: loss, development score, logit scale and effective rank of a run, to be looked at."""
+"""`curves.png`: how a run went, to be looked at: loss, score, cosines, scale, gradient and rank over the steps."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distilcse_cli.files import atomic_path
+from distilcse_cli.training.watch import COSINES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _LARGEST_WINDOW = 50
 
@@ -18,37 +22,69 @@ def draw_curves(records: list[dict[str, Any]], path: Path, *, dev_measure: str) 
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     steps = [record for record in records if record["kind"] == "step"]
     evaluations = [record for record in records if record["kind"] == "evaluation"]
-    figure = Figure(figsize=(10, 7), layout="constrained")
+    figure = Figure(figsize=(14, 7), layout="constrained")
     FigureCanvasAgg(figure)
-    loss, score, scale, rank = figure.subplots(2, 2).flat
-    numbers = [record["step"] for record in steps]
-    losses = [record["loss"] for record in steps]
-    window = max(1, min(_LARGEST_WINDOW, len(losses) // 20))
-    loss.plot(numbers, losses, color="0.75", linewidth=0.8, label="each step")
-    loss.plot(numbers, _smooth(losses, window), color="C0", label=f"mean of {window} steps")
-    loss.set(title="loss (nats)", xlabel="step")
-    loss.legend(frameon=False)
-    scale.plot(numbers, [record["scale"] for record in steps], color="C1")
-    scale.set(title="logit scale", xlabel="step")
-    at = [record["step"] for record in evaluations]
-    scores = [record["dev_score"] for record in evaluations]
-    score.plot(at, scores, color="C2", marker="o", markersize=3)
-    if scores:
-        best = scores.index(max(scores))
-        score.annotate(f"{scores[best]:.2f}", (at[best], scores[best]), textcoords="offset points", xytext=(0, 6))
-        score.margins(y=0.2)
-    name = evaluations[0]["dev_set"] if evaluations else "development score"
-    score.set(title=f"{name} ({dev_measure})", xlabel="step")
-    ranks = [record["effective_rank"] for record in evaluations]
-    rank.plot(at, ranks, color="C3", marker="o", markersize=3)
-    rank.set(title="effective rank of the embeddings", xlabel="step", ylim=(0, 1.1 * max(ranks, default=1.0)))
-    for axes in (loss, score, scale, rank):
+    loss, score, cosine, gradient, scale, rank = figure.subplots(2, 3, sharex=True).flat
+    _draw_steps(loss, steps, "loss", "C0")
+    loss.set(title="loss")
+    _draw_steps(gradient, steps, "grad_norm", "C4")
+    norms = [record["grad_norm"] for record in steps if record["grad_norm"] > 0]
+    if norms and max(norms) > 20 * min(norms):
+        gradient.set_yscale("log")
+    gradient.set(title="norm of the gradient, before clipping")
+    for color, (name, words) in zip(("C5", "C6"), COSINES.items(), strict=True):
+        if steps and name in steps[0]:
+            _draw_steps(cosine, steps, name, color, words)
+    cosine.set(title="cosines of the training sentences")
+    scale.plot([record["step"] for record in steps], [record["scale"] for record in steps], color="C1")
+    scale.set(title="logit scale")
+    scale.ticklabel_format(axis="y", useOffset=False)
+    _draw_evaluations(score, evaluations, "dev_score", "C2")
+    dev_set = evaluations[0]["dev_set"] if evaluations else "no development score"
+    score.set(title=f"{dev_set}\n{dev_measure}".strip())
+    _draw_evaluations(rank, evaluations, "effective_rank", "C3")
+    rank.set(title="effective rank of the development embeddings")
+    rank.set_ylim(0, 1.25 * max((record["effective_rank"] for record in evaluations), default=1.0))
+    for axes in (loss, score, cosine, gradient, scale, rank):
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    for axes in (gradient, scale, rank):
+        axes.set_xlabel("step")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
+
+
+def _draw_steps(axes: "Axes", steps: list[dict[str, Any]], name: str, color: str, label: str = "") -> None:
+    """A number of each step, pale, and its running mean in front."""
+    numbers, values = [record["step"] for record in steps], [record[name] for record in steps]
+    window = max(1, min(_LARGEST_WINDOW, len(values) // 20))
+    axes.plot(numbers, values, color=color, alpha=0.3, linewidth=0.8)
+    axes.plot(numbers, _smooth(values, window), color=color, label=label or f"mean of {window} steps")
+    axes.legend(frameon=False)
+
+
+def _draw_evaluations(axes: "Axes", evaluations: list[dict[str, Any]], name: str, color: str) -> None:
+    """A number of each evaluation, with that of the one that had the best score."""
+    if not evaluations:
+        axes.text(0.5, 0.5, "no evaluation", ha="center", va="center", transform=axes.transAxes)
+        return
+    at, values = [record["step"] for record in evaluations], [record[name] for record in evaluations]
+    axes.plot(at, values, color=color, marker="o", markersize=3)
+    best = max(evaluations, key=lambda record: record["dev_score"])
+    axes.plot(best["step"], best[name], color=color, marker="o", markersize=7, linestyle="none")
+    axes.annotate(
+        f"{best[name]:.2f} after step {best['step']:,}, the best",
+        (best["step"], best[name]),
+        textcoords="offset points",
+        # inward from where the point is, so that the words stay within the frame
+        xytext=(-8, 8) if best["step"] > sum(at) / len(at) else (8, 8),
+        ha="right" if best["step"] > sum(at) / len(at) else "left",
+    )
+    axes.margins(y=0.25)
 
 
 def _smooth(values: list[float], window: int) -> list[float]:
