@@ -6,7 +6,7 @@ and answers with a line. It waits between retries no time at all; everything els
 
 A job is `{"argv": …, "environment": …}`, or `{"resolve": reference, "environment": …}`; with
 `"fork": true` it is answered by a child's id at once, which can be killed, and `{"wait": id}` by
-how that child ended.
+how that child ended; with `"kill_at": N` it dies right before it touches the disk for the Nth time.
 """
 
 import io
@@ -22,6 +22,7 @@ from distilcse_cli import __main__, console
 from distilcse_cli.data.download import retries
 from distilcse_cli.errors import DistilCSEError
 from distilcse_cli.models.references import resolve_reference
+from tests.training.processes import FileEvents
 
 retries.PATIENCE = retries.Patience(first_delay=0.0)
 _ENVIRONMENT = dict(os.environ)
@@ -59,6 +60,7 @@ def serve() -> None:
         elif job.get("fork"):
             pid = os.fork()
             if pid == 0:
+                FileEvents(job.get("kill_at"))
                 code = run(job)["code"]
                 os._exit(code)
             answer = {"pid": pid}

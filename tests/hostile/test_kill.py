@@ -1,7 +1,8 @@
 """Every command that writes, killed with SIGKILL at random moments and run again.
 
 Half of the kills hit right before a touch of the disk, which is where the dangerous moments are, the other
-half at any time. Downloads are killed in `tests/download/test_resume.py` and `tests/data/test_catalogue_kill.py`,
+half at any time. Downloads are killed in `tests/download/test_kill.py`, `tests/download/test_resume.py` and
+`tests/data/test_catalogue_kill.py`,
 training at finer steps and in several processes in `tests/training/`, extraction window by window in
 `tests/teacher/`.
 """
@@ -85,7 +86,6 @@ JOBS = {
         "student",
         model,
         "--resume",
-        num_kills=15,
     ),
     "eval": Job(
         "eval --model {model} --tasks STS16 --data {data} --out r.json --compute-dtype float32", "r.json", scores

@@ -116,11 +116,12 @@ def install(source: Source, folder: Path, *, quiet: bool) -> dict[str, Any]:
 
 
 def tidy(folder: Path) -> None:
-    """Remove what killed downloads of `folder` left, unless one is at work or we may not."""
-    if any(_leftovers(folder)):
+    """Remove what killed downloads of the finished `folder` left, unless one is at work or we may not."""
+    if any(_leftovers(folder)) or _kept(folder).exists():
         try:
             with locked(folder, wait=False):
                 _sweep(folder)
+                shutil.rmtree(_kept(folder), ignore_errors=True)
         except OSError:
             pass
 
@@ -148,8 +149,8 @@ def remove(folder: Path) -> bool:
     Raises:
         DataError: no permission, or a folder of that name that is not ours.
     """
-    kept = folder.with_name(f".{folder.name}.partial")
-    if not folder.exists() and not kept.exists():
+    kept = _kept(folder)
+    if not folder.exists() and not kept.exists() and not any(_leftovers(folder)):
         return False
     if folder.exists():
         _refuse_foreign(folder)
@@ -175,7 +176,7 @@ def _refuse_foreign(folder: Path) -> None:
 def _install(source: Source, folder: Path, *, quiet: bool) -> dict[str, Any]:
     if folder.exists():
         _refuse_foreign(folder)
-    kept = folder.with_name(f".{folder.name}.partial")
+    kept = _kept(folder)
     prefix = _scratch_prefix(folder)
     # what cannot be removed now is swept by the next run: no reason to fail a good download
     with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent, ignore_cleanup_errors=True) as name:
@@ -262,6 +263,10 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _kept(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.partial")
 
 
 def _scratch_prefix(folder: Path) -> str:
