@@ -1,8 +1,11 @@
 """What all benchmarks share: rounds that take turns, medians, machine facts, result files."""
 
+import argparse
 import datetime
+import gzip
 import os
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peer import Peer, SideFailed
 from distilcse_cli import console
 from distilcse_cli.files import write_json
 from distilcse_cli.runtime import num_usable_cores
@@ -43,6 +47,91 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def ratios(slow: Sequence[float], fast: Sequence[float]) -> list[float]:
     """How many times faster, round by round."""
     return [one / other for one, other in zip(slow, fast, strict=True)]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """`--rounds`, `--threads` and `--cores`, the same in every comparison."""
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=num_usable_cores(), help="of each side (default: all cores)")
+    parser.add_argument("--out", type=Path, help="result file (default: benchmarks/results/NAME.json)")
+
+
+def pin(threads: int) -> list[int]:
+    """Keep this process and the sides it starts to the first `threads` of its cores."""
+    cores = sorted(os.sched_getaffinity(0))[:threads]
+    os.sched_setaffinity(0, cores)
+    return cores
+
+
+def open_peers(sides: Mapping[str, Callable[[], Peer]]) -> tuple[dict[str, Peer], dict[str, str]]:
+    """Set the sides up one after the other: those that work, and why the others do not."""
+    peers: dict[str, Peer] = {}
+    failed: dict[str, str] = {}
+    for name, start in sides.items():
+        console.log(f"setting up: {name}")
+        try:
+            peers[name] = start()
+        except SideFailed as error:
+            failed[name] = str(error)
+            console.warn(f"{name}: {error}")
+    return peers, failed
+
+
+def compare(peers: Mapping[str, Peer], rounds: int, *, unit: str, ours: str = "ours") -> dict[str, Any]:
+    """Let the sides take turns; how many `unit` a second each does, and how many times ours is as fast.
+
+    Each side's figures have `num` of what it has done in `seconds`. The ratio is taken round by round.
+    """
+    figures: dict[str, list[dict[str, Any]]] = {name: [] for name in peers}
+    for number in range(rounds):
+        for name, peer in peers.items():
+            figures[name].append(peer.run())
+        rates = ", ".join(f"{name} {told[-1]['num'] / told[-1]['seconds']:,.1f}" for name, told in figures.items())
+        console.log(f"round {number + 1} of {rounds}, {unit} a second: {rates}")
+    rates_of = {name: [one["num"] / one["seconds"] for one in told] for name, told in figures.items()}
+    return {
+        name: {
+            "unit": unit,
+            "rate": spread(rates_of[name]),
+            "rates": rates_of[name],
+            "ratio": spread(ratios(rates_of[ours], rates_of[name])),
+            "resident_bytes": max(one["resident_bytes"] for one in told),
+            "last_round": told[-1],
+            "facts": peers[name].facts,
+        }
+        for name, told in figures.items()
+    }
+
+
+def show(sides: Mapping[str, Any], failed: Mapping[str, str]) -> None:
+    """Print what `compare` gave."""
+    rows = [
+        [name, f"{side['rate']['median']:,.0f}", f"{side['ratio']['median']:.2f}", between(side["ratio"])]
+        for name, side in sides.items()
+    ]
+    unit = next(iter(sides.values()))["unit"]
+    console.result(console.table(("side", f"{unit}/s", "ours is × as fast", "over the rounds"), rows, align="lrrl"))
+    for name, reason in failed.items():
+        console.result(f"{name}: {reason}")
+
+
+def between(values: Mapping[str, float]) -> str:
+    """The range of a spread, for a table."""
+    return f"{values['min']:.2f} to {values['max']:.2f}"
+
+
+def read_lines(name: str) -> list[str]:
+    """All lines of `news` or `captions` of the shared data."""
+    with gzip.open(SHARED_DATA / "news" / f"{name}.en.txt.gz", "rt", encoding="utf-8") as file:
+        return file.read().split("\n")[:-1]
+
+
+def mixed_lines(num: int) -> list[str]:
+    """`num` lines, news and captions half and half, in a seeded order."""
+    generator = random.Random(0)
+    half = generator.sample(read_lines("news"), num - num // 2) + generator.sample(read_lines("captions"), num // 2)
+    generator.shuffle(half)
+    return half
 
 
 def machine() -> dict[str, Any]:
