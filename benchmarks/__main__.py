@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ("sts", "transfer")
+NAMES = ("encode", "distill", "finetune", "sts", "transfer", "extract", "startup", "scaling", "peak", "tables")
 
 for name in NAMES:
     # a process each, so that none inherits another's memory or threads

@@ -10,6 +10,7 @@ The backends that need packages which do not go with this project's run with a P
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -84,8 +85,16 @@ def main() -> None:
     add_options(parser)
     parser.add_argument("--model", default="all-minilm-l6", help="folder, catalogue name or hub id")
     parser.add_argument("--sentences", type=int, default=20_000)
-    parser.add_argument("--onnx-python", help="interpreter that has sentence-transformers[onnx]")
-    parser.add_argument("--openvino-python", help="interpreter that has sentence-transformers[openvino]")
+    parser.add_argument(
+        "--onnx-python",
+        default=os.environ.get("BENCH_ONNX_PYTHON"),
+        help="interpreter that has sentence-transformers[onnx]",
+    )
+    parser.add_argument(
+        "--openvino-python",
+        default=os.environ.get("BENCH_OPENVINO_PYTHON"),
+        help="interpreter that has sentence-transformers[openvino]",
+    )
     arguments = parser.parse_args()
 
     before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}

@@ -1,0 +1,131 @@
+"""Stage-1 training: ours against the published loop and sentence-transformers' own trainer.
+
+    python -m benchmarks.distill [--st-python PYTHON]
+
+All train the same student, some layers of the teacher, on the same lines of news, in slices that
+take turns; the first steps of a slice are not counted. Ours and the published loop start with
+the bank full; sentence-transformers has none, and learns from the teacher's stored rows by MSE.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import add_options, compare, machine, open_peers, pin, read_lines, save, show
+from benchmarks.peer import Peer
+from distilcse_cli.config import CorpusSettings, DistillSettings
+from distilcse_cli.data.corpus import prepare_corpus
+from distilcse_cli.data.tokens import tokenize_corpus
+from distilcse_cli.models.encoder import load_encoder
+from distilcse_cli.models.folder import save_student
+from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.ranks import ALONE
+from distilcse_cli.runtime import choose_runtime
+from distilcse_cli.training.teacher_rows import place_rows
+
+ST_SIDES = {
+    "sentence-transformers fp32": (False, False),
+    "sentence-transformers bf16": (True, False),
+    "sentence-transformers bf16, eager attention, no dropout": (True, True),
+}
+"""Name -> bf16, tuned."""
+
+
+def add_slices(parser: argparse.ArgumentParser) -> None:
+    """Options of both stages."""
+    parser.add_argument("--model", default="all-minilm-l6", help="teacher: folder, catalogue name or hub id")
+    parser.add_argument("--layers", default="0,2,5", help="layers of it that the student keeps")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=30, help="counted steps of a slice")
+    parser.add_argument("--warmup-steps", type=int, default=8, help="steps before them")
+    parser.add_argument(
+        "--st-python",
+        default=os.environ.get("BENCH_ST_PYTHON"),
+        help="interpreter that has sentence-transformers[train]",
+    )
+
+
+def write_student(arguments: argparse.Namespace, folder: Path) -> str:
+    """Save the student that both sides start from."""
+    layers = [int(number) for number in arguments.layers.split(",")]
+    save_student(load_encoder(arguments.model, keep_layers=layers), folder / "student", card="", settings={})
+    return str(folder / "student")
+
+
+def write_corpus(arguments: argparse.Namespace, folder: Path) -> dict[str, str]:
+    """Tokens and teacher rows of the news lines, made in the data home or found there."""
+    text = folder / "news.txt"
+    text.write_text("\n".join(read_lines("news")[: arguments.sentences]) + "\n", encoding="utf-8")
+    corpus = prepare_corpus([str(text)], CorpusSettings())
+    teacher, runtime = load_encoder(arguments.model), choose_runtime()
+    store = place_rows(teacher, corpus, runtime, ALONE).opened(corpus, lambda: teacher, runtime, ALONE)
+    np.save(folder / "rows.npy", store.embeddings)
+    (folder / "columns.json").write_text(json.dumps({"sentence": list(corpus)}), encoding="utf-8")
+    tokens = tokenize_corpus(corpus, teacher.tokenizer, DistillSettings().max_length)
+    return {"tokens": str(tokens.folder), "rows": str(folder / "rows.npy"), "data": str(folder / "columns.json")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    add_slices(parser)
+    parser.add_argument("--sentences", type=int, default=70_000, help="lines of news")
+    parser.add_argument("--bank-size", type=int, default=65_536)
+    arguments = parser.parse_args()
+
+    before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        student, made = write_student(arguments, folder), write_corpus(arguments, folder)
+        slices = slice_settings(arguments)
+        of_both = slices | {"student": student, "tokens": made["tokens"], "rows": made["rows"]}
+        of_both["bank_size"] = arguments.bank_size
+        teacher = str(resolve_reference(arguments.model))
+        of_st = slices | {"model": student, "data": made["data"], "labels": made["rows"]}
+        threads = arguments.threads
+        peers, failed = open_peers(
+            {
+                "ours": lambda: Peer("benchmarks.training_sides:OursDistill", of_both, threads=threads),
+                "published loop": lambda: Peer(
+                    "benchmarks.training_sides:PublishedDistill", of_both | {"teacher": teacher}, threads=threads
+                ),
+            }
+            | st_sides(of_st, ST_SIDES, arguments)
+        )
+        sides = compare(peers, arguments.rounds, unit="sentences")
+        for peer in peers.values():
+            peer.close()
+    show(sides, failed)
+    facts = {"rounds": arguments.rounds, **slices, "bank_size": arguments.bank_size, "layers": arguments.layers}
+    save("distill", facts | {"sides": sides, "failed": failed}, before, arguments.out)
+
+
+def slice_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Of every side."""
+    return {
+        "batch_size": arguments.batch_size,
+        "num_warmup": arguments.warmup_steps,
+        "num_steps": arguments.steps,
+    }
+
+
+def st_sides(
+    settings: dict[str, Any], sides: dict[str, tuple[bool, bool]], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """The trainer's sides, by name, to be started."""
+
+    def starter(bf16: bool, tuned: bool) -> Any:
+        how = settings | {"bf16": bf16, "tuned": tuned}
+        side = "benchmarks.st_training:STTrainer"
+        return lambda: Peer(side, how, threads=arguments.threads, python=arguments.st_python)
+
+    return {name: starter(*how) for name, how in sides.items()}
+
+
+if __name__ == "__main__":
+    main()

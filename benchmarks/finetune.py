@@ -1,0 +1,70 @@
+"""Stage-2 training: ours against sentence-transformers' MultipleNegativesRankingLoss with hard negatives.
+
+    python -m benchmarks.finetune [--st-python PYTHON]
+
+Both train the same student on the same triples, in slices that take turns; the first steps of a
+slice are not counted.
+"""
+
+import argparse
+import json
+import tempfile
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import SHARED_DATA, add_options, compare, machine, open_peers, pin, save, show
+from benchmarks.distill import ST_SIDES, add_slices, slice_settings, st_sides, write_student
+from benchmarks.peer import Peer
+from distilcse_cli.config import FinetuneSettings, TripletSettings
+from distilcse_cli.data.tokens import tokenize_corpus
+from distilcse_cli.data.triplets import prepare_triplets
+from distilcse_cli.models.encoder import load_encoder
+
+BF16_SIDES = {name: how for name, how in ST_SIDES.items() if how[0]}
+
+
+def write_triples(arguments: argparse.Namespace, folder: Path) -> dict[str, str]:
+    """Tokens, numbers and texts of the first triples."""
+    table = folder / "triples.csv"
+    with (SHARED_DATA / "nli" / "nli_triplets.csv").open(encoding="utf-8", newline="") as file:
+        table.write_text("".join(islice(file, arguments.triples + 1)), encoding="utf-8")
+    triplets = prepare_triplets([str(table)], TripletSettings(on_bad_line="skip"))
+    tokenizer = load_encoder(arguments.model).tokenizer
+    tokens = tokenize_corpus(triplets.sentences, tokenizer, FinetuneSettings().max_length)
+    np.save(folder / "triples.npy", triplets.rows)
+    names = ("anchor", "positive", "negative")
+    columns = {name: triplets.sentences.take(triplets.rows[:, place]) for place, name in enumerate(names)}
+    (folder / "columns.json").write_text(json.dumps(columns), encoding="utf-8")
+    return {"tokens": str(tokens.folder), "triples": str(folder / "triples.npy"), "data": str(folder / "columns.json")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    add_slices(parser)
+    parser.add_argument("--triples", type=int, default=20_000)
+    arguments = parser.parse_args()
+
+    before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        student, made = write_student(arguments, folder), write_triples(arguments, folder)
+        slices = slice_settings(arguments)
+        ours = slices | {"student": student, "tokens": made["tokens"], "triples": made["triples"]}
+        of_st = slices | {"model": student, "data": made["data"]}
+        peers, failed = open_peers(
+            {"ours": lambda: Peer("benchmarks.training_sides:OursFinetune", ours, threads=arguments.threads)}
+            | st_sides(of_st, BF16_SIDES, arguments)
+        )
+        sides = compare(peers, arguments.rounds, unit="triples")
+        for peer in peers.values():
+            peer.close()
+    show(sides, failed)
+    facts = {"rounds": arguments.rounds, **slices, "layers": arguments.layers, "sides": sides, "failed": failed}
+    save("finetune", facts, before, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

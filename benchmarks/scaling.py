@@ -1,0 +1,87 @@
+"""Cost per sentence and resident memory at 60,000, 600,000 and 1.2 million sentences.
+
+    python -m benchmarks.scaling [--sizes 60000,600000,1200000] [--jobs train,extract,encode]
+
+There are 600,000 lines of news; beyond that they come again with a suffix, which makes them other
+sentences of nearly the same length. Training takes steps on a corpus of each size with the bank
+full. The sizes take turns, each in its own process.
+"""
+
+import argparse
+import tempfile
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import add_options, compare, machine, open_peers, pin, read_lines, save, show
+from benchmarks.distill import add_slices, slice_settings, write_student
+from benchmarks.peer import Peer
+from distilcse_cli.config import CorpusSettings, DistillSettings
+from distilcse_cli.data.corpus import Corpus, prepare_corpus
+from distilcse_cli.data.tokens import tokenize_corpus
+from distilcse_cli.models.encoder import load_encoder
+
+JOBS = ("train", "extract", "encode")
+
+
+def corpus_of(size: int, folder: Path) -> Corpus:
+    """A corpus of about so many sentences; repeated lines get a suffix."""
+    lines = read_lines("news")
+    copies = chain.from_iterable(
+        (line if copy == 0 else f"{line} {copy + 1}" for line in lines) for copy in range(-(-size // len(lines)))
+    )
+    text = folder / f"{size}.txt"
+    with text.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for _, line in zip(range(size), copies, strict=False))
+    return prepare_corpus([str(text)], CorpusSettings())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    add_slices(parser)
+    parser.add_argument("--sizes", default="60000,600000,1200000")
+    parser.add_argument("--jobs", default=",".join(JOBS))
+    parser.add_argument("--bank-size", type=int, default=65_536)
+    arguments = parser.parse_args()
+
+    before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
+    sizes = [int(size) for size in arguments.sizes.split(",")]
+    jobs: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        corpora = {f"{size:,}": corpus_of(size, folder) for size in sizes}
+        student = write_student(arguments, folder)
+        for job in arguments.jobs.split(","):
+            starters = {size: _starter(job, corpus, student, arguments, folder) for size, corpus in corpora.items()}
+            peers, failed = open_peers(starters)
+            jobs[job] = compare(peers, arguments.rounds, unit="sentences", ours=next(iter(peers)))
+            for peer in peers.values():
+                peer.close()
+            show(jobs[job], failed)
+    facts = {"rounds": arguments.rounds, "bank_size": arguments.bank_size, "jobs": jobs}
+    save(
+        "scaling", facts | {"repeated": "lines beyond 600,000 are the first ones with a suffix"}, before, arguments.out
+    )
+
+
+def _starter(job: str, corpus: Corpus, student: str, arguments: argparse.Namespace, folder: Path) -> Any:
+    if job != "train":
+        settings: dict[str, Any] = {"model": arguments.model, "corpus": str(corpus.folder)}
+    else:
+        teacher = load_encoder(arguments.model)
+        tokens = tokenize_corpus(corpus, teacher.tokenizer, DistillSettings().max_length)
+        settings = slice_settings(arguments) | {
+            "corpus": str(corpus.folder),
+            "tokens": str(tokens.folder),
+            "student": student,
+            "width": teacher.embedding_dim,
+            "rows": str(folder / f"rows-{len(corpus)}.npy"),
+            "bank_size": arguments.bank_size,
+        }
+    side = f"benchmarks.scaling_sides:{job.capitalize()}"
+    return lambda: Peer(side, settings, threads=arguments.threads)
+
+
+if __name__ == "__main__":
+    main()

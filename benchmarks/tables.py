@@ -1,0 +1,146 @@
+"""Draw the tables of docs/performance.md from benchmarks/results/*.json, between two markers.
+
+python -m benchmarks.tables
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import RESULTS
+
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+BEGIN, END = "<!-- begin: drawn by `python -m benchmarks.tables` -->", "<!-- end -->"
+COMPARISONS = {"encode": "Encoding", "distill": "Stage-1 training", "finetune": "Stage-2 training"}
+PACKAGES = ("torch", "transformers", "sentence-transformers", "numpy")
+
+
+def draw(results: Path = RESULTS) -> str:
+    """All tables of the results there are, in Markdown."""
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))}
+    sections = [_comparison(name, title, found[name]) for name, title in COMPARISONS.items() if name in found]
+    for name, section in (("sts", _sts), ("transfer", _transfer), ("extract", _extract)):
+        if name in found:
+            sections.append(section(found[name]))
+    for name, section in (("startup", _startup), ("scaling", _scaling), ("peak", _peak)):
+        if name in found:
+            sections.append(section(found[name]))
+    return "\n\n".join(sections) or "Nothing measured yet."
+
+
+def with_tables(document: str, tables: str) -> str:
+    """The document with what stands between its markers replaced.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    before, _, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"the document lacks {BEGIN} or {END}")
+    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
+
+
+def _section(
+    name: str, title: str, result: dict[str, Any], header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> str:
+    machine = result["machine"]
+    packages = ", ".join(f"{package} {machine[package]}" for package in PACKAGES if package in machine)
+    threads = f", {machine['threads']} threads" if "threads" in machine else ""
+    facts = (
+        f"`python -m benchmarks.{name}`, {result['measured']}, {result['rounds']} rounds: {machine['cpu']}, "
+        f"{machine['cores']} cores{threads}, load {machine['load_before']:.2f} before; {packages}."
+    )
+    lines = [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
+    return "\n".join([f"### {title}", "", facts, "", *lines])
+
+
+def _of(values: dict[str, float], digits: int) -> str:
+    """Median, and the range over the rounds."""
+    return f"{values['median']:,.{digits}f} ({values['min']:,.{digits}f} to {values['max']:,.{digits}f})"
+
+
+def _comparison(name: str, title: str, result: dict[str, Any]) -> str:
+    with_cosines = any("min_cosine" in side for side in result["sides"].values())
+    unit = next(iter(result["sides"].values()))["unit"]
+    header = ["side", f"{unit}/s", "ours is × as fast", *["least cosine to fp32"] * with_cosines]
+    rows = []
+    for side, told in result["sides"].items():
+        rows.append([side, _of(told["rate"], 0), _of(told["ratio"], 2)])
+        if with_cosines:
+            rows[-1].append(f"{told['min_cosine']:.4f}")
+    section = _section(name, title, result, header, rows)
+    notes = [f"Not measured: {side}: {reason}" for side, reason in result["failed"].items()]
+    first = result["sides"]["ours"]["facts"].get("first_call_seconds")
+    if first is not None:
+        notes.append(f"The first call of ours, with all that it prepares, takes {first:.1f} s.")
+    return "\n\n".join([section, *notes])
+
+
+def _sts(result: dict[str, Any]) -> str:
+    rows = [[name, _of(side["seconds"], 1), f"{side['average']:.2f}"] for name, side in result["sides"].items()]
+    rows.append(["ours is × as fast", _of(result["ratio"], 1), ""])
+    return _section("sts", "STS, seven tasks", result, ("", "seconds", "average"), rows)
+
+
+def _transfer(result: dict[str, Any]) -> str:
+    rows = [
+        [name, _of(task["sequential_seconds"], 1), _of(task["batched_seconds"], 2), _of(task["ratio"], 1)]
+        for name, task in result["tasks"].items()
+    ]
+    header = ("task", "sequential, s", "batched, s", "ours is × as fast")
+    return _section("transfer", "Transfer classifiers", result, header, rows)
+
+
+def _extract(result: dict[str, Any]) -> str:
+    rows = [
+        [name, _of(rate, 0), f"{result['resident_bytes'][name] / 1e6:,.0f}"] for name, rate in result["rates"].items()
+    ]
+    rows.append(["extract over encode", _of(result["ratio"], 3), ""])
+    title = f"`extract` of {result['num_sentences']:,} sentences"
+    return _section("extract", title, result, ("", "sentences/s", "resident, MB"), rows)
+
+
+def _startup(result: dict[str, Any]) -> str:
+    rows = [
+        [f"`{name}`", _of(side["seconds"], 3), "yes" if side["imports_torch"] else "no"]
+        for name, side in result["sides"].items()
+    ]
+    return _section("startup", "Start-up", result, ("command", "seconds", "imports torch"), rows)
+
+
+def _scaling(result: dict[str, Any]) -> str:
+    rows = [
+        [job, size, _of(told["rate"], 0), _of(told["ratio"], 3), f"{told['resident_bytes'] / 1e6:,.0f}"]
+        for job, sizes in result["jobs"].items()
+        for size, told in sizes.items()
+    ]
+    header = ("job", "sentences", "sentences/s", "cost a sentence, the smallest = 1", "resident, MB")
+    return _section("scaling", "Cost by size", result, header, rows) + f"\n\nThe {result['repeated']}."
+
+
+def _peak(result: dict[str, Any]) -> str:
+    rows = [
+        [f"peak, {dtype}", _of({key: value / 1e12 for key, value in peak.items()}, 2), ""]
+        for dtype, peak in result["multiply_adds_a_second"].items()
+    ]
+    for job, told in result["jobs"].items():
+        work = told["multiply_adds_a_sentence"]
+        shares = {key: 100 * value for key, value in told["share_of_bf16_peak"].items()}
+        rows.append([job, f"{told['rate']['median'] * work / 1e12:.2f}", f"{_of(shares, 1)} %"])
+    section = _section("peak", "Share of the peak", result, ("", "10¹² multiply-adds/s", "of the bf16 peak"), rows)
+    shares = [
+        f"{job}: " + ", ".join(f"`{op}` {part:.1f} %" for op, part in told["top_ops_percent"].items())
+        for job, told in result["jobs"].items()
+    ]
+    return "\n\n".join([section, "Time by operator. " + "; ".join(shares) + "."])
+
+
+def main() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    DOCUMENT.write_text(with_tables(document, draw()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
