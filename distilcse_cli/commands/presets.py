@@ -119,7 +119,8 @@ def with_preset(context: typer.Context, given: dict[str, Any], preset: dict[str,
     typed = {name for name in preset if context.get_parameter_source(name).name == "COMMANDLINE"}  # type: ignore[union-attr]
     values = {name: given[name] if name in typed else value for name, value in preset.items()}
     rows = [
-        (name.replace("_", "-"), str(values[name]), "as typed" if name in typed else "published") for name in preset
+        (name.removeprefix("num_").replace("_", "-"), str(values[name]), "as typed" if name in typed else "published")
+        for name in preset
     ]
     if in_a_group() or context.params.get("nproc") == 1:  # else the workers will show it
         console.log(console.table(("setting", "value", "from"), rows, align="l"))

@@ -93,8 +93,9 @@ class RunFolder:
         finished = self.finished() if resume else None
         if finished is None:
             return None, self.claim(resume=resume, overwrite=overwrite)
-        told = {**finished.get("asked", {}), **compared(finished.get("settings", {}))}
-        require_same_run({"stage": finished.get("stage"), **told}, wanted)
+        stage = {"stage": finished.get("stage")}
+        require_same_run(stage, {"stage": wanted["stage"]})  # of another stage, all else would differ too
+        require_same_run(stage | finished.get("asked", {}) | compared(finished.get("settings", {})), wanted)
         self.remove_work()
         return finished, None
 

@@ -143,6 +143,13 @@ def test_a_run_leaves_a_whole_student_and_says_what_it_is_worth(job: Job) -> Non
     assert 100 * accuracy(embeddings, np.arange(12).reshape(4, 3)) == report.held_out_accuracy
 
 
+def test_a_student_of_stage_1_is_not_taken_for_a_finished_one(job: Job) -> None:
+    job.out.mkdir()
+    (job.out / "distilcse.json").write_text('{"stage": "distill", "settings": {"lr": 1.0}}')
+    with pytest.raises(UsageError, match=r"other settings: stage was 'distill', is 'finetune'$"):
+        job.run(resume=True)
+
+
 def test_accuracy_by_hand() -> None:
     embeddings = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [1.0, 0.1]])
     # anchor 0 to its positive 2: cosine 0.6; to 1: 0; to the negative 1: 0 -> right

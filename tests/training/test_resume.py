@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,8 @@ def test_a_finished_student_is_replaced_only_when_asked_to(job: Job) -> None:
     assert not job.out.with_name("student.run").exists()
     before = (job.out / "model.safetensors").read_bytes()
     assert job.run(resume=True) == first
+    with pytest.raises(UsageError, match=r"corpus was \['.*corpus\.txt'\], is \['.*other\.txt'\]"):
+        replace(job, corpus=job.corpus.with_name("other.txt")).run(resume=True)
     job.to(job.out, seed=7).run(overwrite=True)
     assert (job.out / "model.safetensors").read_bytes() != before
 
