@@ -61,8 +61,8 @@ class CorpusSettings:
 class EncodeSettings:
     """How token rows go through a frozen encoder."""
 
-    batch_tokens: int = 8192
-    """Most tokens in a batch, padding included."""
+    batch_tokens: int | None = None
+    """Most tokens in a batch, padding included; None takes what suits the device."""
     max_length: int | None = None
     """Most tokens of a sentence, special tokens included; None takes the model's own limit."""
     normalize: bool | None = None
@@ -71,7 +71,8 @@ class EncodeSettings:
     """Number format of the rows written."""
 
     def __post_init__(self) -> None:
-        _at_least("--batch-tokens", self.batch_tokens, 1)
+        if self.batch_tokens is not None:
+            _at_least("--batch-tokens", self.batch_tokens, 1)
         if self.max_length is not None:
             _at_least("--max-length", self.max_length, 3)
         _one_of("--dtype", self.dtype, STORE_DTYPES)

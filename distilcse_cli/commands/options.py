@@ -80,7 +80,12 @@ Normalize = Annotated[
         "--normalize/--no-normalize", help="Scale embeddings to length 1. Default: what the model's folder says."
     ),
 ]
-BatchTokens = Annotated[int, typer.Option("--batch-tokens", help="Most tokens in a batch, padding included.")]
+BatchTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-tokens", help="Most tokens in a batch, padding included. Default: 1,024 on a CPU, 65,536 on a GPU."
+    ),
+]
 RowDtype = Annotated[
     str,
     typer.Option(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.tokens import TokenRows, tokenize
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.inference import embed_rows
@@ -64,4 +63,4 @@ def compare(
 
 
 def _embed(model: SentenceEncoder, rows: TokenRows, runtime: Runtime) -> np.ndarray:
-    return embed_rows(model, rows, runtime, batch_tokens=EncodeSettings.batch_tokens, normalize=True)
+    return embed_rows(model, rows, runtime, batch_tokens=runtime.batch_tokens, normalize=True)

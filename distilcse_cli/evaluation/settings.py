@@ -35,8 +35,8 @@ class EvalSettings:
     """Run again what earlier runs have scored."""
     max_length: int | None = None
     """Most tokens of a sentence, special tokens included; None takes the model's own limit."""
-    batch_tokens: int = EncodeSettings.batch_tokens
-    """Most tokens in a batch, padding included."""
+    batch_tokens: int | None = EncodeSettings.batch_tokens
+    """Most tokens in a batch, padding included; None takes what suits the device."""
 
     def __post_init__(self) -> None:
         one_of("--mode", self.mode, MODES)

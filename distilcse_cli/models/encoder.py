@@ -80,8 +80,11 @@ class SentenceEncoder(nn.Module):
         """
         hidden = needs_hidden_states(self.pooling)
         output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=hidden)
-        layers = output.hidden_states if hidden else None
-        pooled = pool(self.pooling, output.last_hidden_state, attention_mask, layers)
+        return self.embed_hidden(output.last_hidden_state, attention_mask, output.hidden_states if hidden else None)
+
+    def embed_hidden(self, last: Tensor, attention_mask: Tensor, hidden_states: Sequence[Tensor] | None) -> Tensor:
+        """Pool what came out of the backbone, as `pooling.pool` does, and send it through the dense layers."""
+        pooled = pool(self.pooling, last, attention_mask, hidden_states)
         if self.dense is None:
             return pooled
         # the last product decides the digits that are written, and costs next to nothing

@@ -8,6 +8,7 @@ Shape letters: N sentences, B sentences of a batch, T tokens, H width of an embe
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ from distilcse_cli.data.tokenizing import RowTokenizer
 from distilcse_cli.data.tokens import TokenRows
 from distilcse_cli.errors import DeviceError
 from distilcse_cli.models.backbone import num_positions
+from distilcse_cli.models.batching import fill_up, padded_widths, token_budget_batches
+from distilcse_cli.models.prepacked import Forward, fastest_forward
 from distilcse_cli.models.sound import as_dtype, excerpt, first_non_finite_row, non_finite
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
@@ -45,33 +48,6 @@ class EmbeddedWindow:
     """Sentences that were longer than the most tokens allowed."""
 
 
-def token_budget_batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
-    """Group rows of similar length into batches that cost about the same.
-
-    Longest rows come first: whatever memory the job needs, it asks for at once. Rows of one
-    length keep their order, so the plan is a function of the arguments alone.
-
-    Args:
-        lengths: (N,) tokens of each row.
-        batch_tokens: most tokens of a batch, padding included: its rows times its longest row.
-            A row longer than that is a batch of its own.
-
-    Returns:
-        Row numbers of each batch, longest row first. Every row is in exactly one batch.
-    """
-    if batch_tokens < 1:
-        raise ValueError(f"batch_tokens must be at least 1, not {batch_tokens}")
-    longest_first = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
-    batches = []
-    start = 0
-    while start < len(longest_first):
-        longest = max(1, int(lengths[longest_first[start]]))
-        end = start + max(1, batch_tokens // longest)
-        batches.append(longest_first[start:end])
-        start = end
-    return batches
-
-
 def embed_rows(
     encoder: "SentenceEncoder", rows: TokenRows, runtime: Runtime, *, batch_tokens: int, normalize: bool
 ) -> np.ndarray:
@@ -86,7 +62,8 @@ def embed_rows(
     Raises:
         ModelError: an embedding is not finite; its row is named.
     """
-    embeddings = _forward(encoder, rows, runtime, batch_tokens=batch_tokens, normalize=normalize)
+    forward = fastest_forward(encoder, runtime)
+    embeddings = _forward(encoder, forward, rows, runtime, batch_tokens=batch_tokens, normalize=normalize)
     broken = first_non_finite_row(embeddings)
     if broken is not None:
         raise non_finite(encoder.source, f"row {broken}")
@@ -157,6 +134,7 @@ class WindowEmbedder:
     ) -> None:
         self._encoder, self._runtime, self._settings, self._ranks = encoder, runtime, settings, ranks
         self._normalize = encoder.normalize if settings.normalize is None else settings.normalize
+        self._forward = fastest_forward(encoder, runtime)
         self._tokenizer = RowTokenizer(encoder.tokenizer, settings.max_length or encoder.max_length)
 
     def __call__(self, window: list[str], first_row: int) -> EmbeddedWindow:
@@ -164,9 +142,10 @@ class WindowEmbedder:
         rows = _token_rows(self._tokenizer, window)
         embeddings = _forward(
             self._encoder,
+            self._forward,
             rows,
             self._runtime,
-            batch_tokens=self._settings.batch_tokens,
+            batch_tokens=self._settings.batch_tokens or self._runtime.batch_tokens,
             normalize=self._normalize,
             ranks=self._ranks,
         )
@@ -198,6 +177,7 @@ def _token_rows(tokenizer: RowTokenizer, sentences: list[str]) -> TokenRows:
 
 def _forward(
     encoder: "SentenceEncoder",
+    forward: Forward,
     rows: TokenRows,
     runtime: Runtime,
     *,
@@ -207,16 +187,16 @@ def _forward(
 ) -> np.ndarray:
     device = runtime.torch_device()
     embeddings = np.empty((len(rows), encoder.embedding_dim), dtype=np.float32)
-    widths = _padded_widths(rows.lengths, num_positions(encoder.backbone))
+    widths = padded_widths(rows.lengths, num_positions(encoder.backbone), coarse=forward is not encoder)
     batches = token_budget_batches(widths, batch_tokens)
 
-    def fill(batches: list[np.ndarray]) -> None:
+    def fill(batches: Iterator[np.ndarray]) -> None:
         # one autocast context for all batches: it keeps the weights' bf16 copies until it is left
         with torch.inference_mode(), runtime.autocast(), _memory_errors(runtime, batch_tokens):
             for batch in batches:
                 width = int(widths[batch[0]])
-                ids, mask = rows.pad(_fill_up(batch, batch_tokens // width), encoder.pad_id, width)
-                embedded = encoder(ids.to(device), mask.to(device))[: len(batch)].float()
+                ids, mask = rows.pad(fill_up(batch, batch_tokens // width), encoder.pad_id, width)
+                embedded = forward(ids.to(device), mask.to(device))[: len(batch)].float()
                 if normalize:
                     embedded = functional.normalize(embedded, dim=-1)
                 embeddings[batch] = embedded.cpu().numpy()
@@ -224,26 +204,60 @@ def _forward(
     was_training = encoder.training
     encoder.to(device).eval()
     try:
-        _fill_together(embeddings, batches, fill, ranks)
+        _fill_together(embeddings, batches, fill, ranks, torch.get_num_threads() if runtime.device == "cpu" else 1)
     finally:
         encoder.train(was_training)
     return embeddings
 
 
 def _fill_together(
-    embeddings: np.ndarray, batches: list[np.ndarray], fill: Callable[[list[np.ndarray]], None], ranks: Ranks
+    embeddings: np.ndarray,
+    batches: list[np.ndarray],
+    fill: Callable[[Iterator[np.ndarray]], None],
+    ranks: Ranks,
+    num_threads: int,
 ) -> None:
     """Let each process fill in the rows of its share of the batches, then exchange them."""
     shares = [batches[rank :: ranks.world_size] for rank in range(ranks.world_size)]
     numbers = [np.concatenate([*share, np.empty(0, np.int64)]) for share in shares]
 
     def fill_share() -> np.ndarray | None:
-        fill(shares[ranks.rank])
+        _fill_in_threads(fill, shares[ranks.rank], num_threads)
         return embeddings[numbers[ranks.rank]] if ranks.world_size > 1 else None
 
     for rows, filled in zip(numbers, ranks.exchanged(fill_share), strict=True):
         if filled is not None:
             embeddings[rows] = filled
+
+
+def _fill_in_threads(fill: Callable[[Iterator[np.ndarray]], None], batches: list[np.ndarray], num_threads: int) -> None:
+    """Let each thread compute whole batches by itself, taking the next one when it is done.
+
+    Threads that share one batch wait for each other behind every product: MiniLM encoded 1,500
+    sentences a second that way on two cores, and 1,700 with a batch a thread. A row's last digits
+    do not depend on the number of threads either.
+    """
+    num_workers = min(num_threads, len(batches))
+    if num_workers < 2:
+        return fill(iter(batches))
+    queue = iter(batches)  # a list's iterator may be shared: each batch is taken once
+
+    def work() -> None:
+        torch.set_num_threads(1)
+        fill(queue)
+
+    try:
+        with ThreadPoolExecutor(num_workers) as pool:
+            works = [pool.submit(work) for _ in range(num_workers)]
+            try:
+                wait(works, return_when=FIRST_EXCEPTION)
+            finally:
+                for _ in queue:  # after an error or an interrupt nobody starts another batch
+                    pass
+            for one in works:
+                one.result()
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 @contextmanager
@@ -254,27 +268,3 @@ def _memory_errors(runtime: Runtime, batch_tokens: int) -> Iterator[None]:
         raise DeviceError(
             f"{runtime.device} has too little memory for {batch_tokens:,} tokens at once", hint="lower --batch-tokens"
         ) from error
-
-
-def _padded_widths(lengths: np.ndarray, num_positions: int | None) -> np.ndarray:
-    """(N,) width to pad each row to: eight to an octave, so 16, 18, 20, … 32, 36, 40, … 64, 72, …
-
-    A matrix kernel is made for one shape of batch and kept, and a new shape finds no freed buffer
-    of its size. With every width there is, encoding 60,000 sentences grew from 1.2 to 1.4 GB; on
-    this grid it stays at 1.0 to 1.1 GB for 3 % more padding.
-    """
-    table = np.array([_round_up(length, steps=8) for length in range(int(lengths.max(initial=1)) + 1)])
-    widths = table[np.maximum(lengths, 1)]
-    return widths if num_positions is None else np.minimum(widths, num_positions)
-
-
-def _fill_up(batch: np.ndarray, most_rows: int) -> np.ndarray:
-    """Repeat the last row of a batch that is not full, as odd numbers of rows are new shapes as well."""
-    num_rows = max(len(batch), min(_round_up(len(batch), steps=2), most_rows))
-    return np.pad(batch, (0, num_rows - len(batch)), mode="edge")
-
-
-def _round_up(number: int, steps: int) -> int:
-    """The next number of a grid that has `steps` points between a power of two and the next."""
-    step = max(1, (1 << number.bit_length() >> 1) // steps)
-    return -(-number // step) * step

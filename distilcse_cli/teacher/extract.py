@@ -134,7 +134,7 @@ def _manifest(
         "corpus_fingerprint": corpus.fingerprint,
         "compute_dtype": runtime.dtype,
         "device": runtime.device.partition(":")[0],
-        "batch_tokens": settings.batch_tokens,
+        "batch_tokens": settings.batch_tokens or runtime.batch_tokens,
         "window_rows": window_rows,
         "window_chars": WINDOW_CHARS,
         "num_threads": torch.get_num_threads(),

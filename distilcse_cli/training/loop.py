@@ -21,7 +21,7 @@ from torch.nn import functional
 from distilcse_cli.config import DistillSettings
 from distilcse_cli.data.tokens import TokenRows
 from distilcse_cli.errors import UsageError
-from distilcse_cli.models.inference import token_budget_batches
+from distilcse_cli.models.batching import token_budget_batches
 from distilcse_cli.ranks import ALONE, Ranks, sum_gradients
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.bank import MemoryBank

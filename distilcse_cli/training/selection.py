@@ -12,7 +12,6 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.inference import embed_rows
@@ -81,7 +80,7 @@ class SharedEmbedder:
         """(N, H) float32 embeddings, the same on all processes."""
         embeddings = np.zeros((self._num_sentences, encoder.embedding_dim), dtype=np.float32)
         mine = embed_rows(
-            encoder, self._tokens, self._runtime, batch_tokens=EncodeSettings.batch_tokens, normalize=False
+            encoder, self._tokens, self._runtime, batch_tokens=self._runtime.batch_tokens, normalize=False
         )
         self._ranks.share(embeddings)[:] = mine
         self._ranks.sum_(torch.from_numpy(embeddings))

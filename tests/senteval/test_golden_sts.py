@@ -17,8 +17,8 @@ import torch
 
 import senteval
 from distilcse_cli.data.tokens import tokenize
+from distilcse_cli.models.batching import token_budget_batches
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
-from distilcse_cli.models.inference import token_budget_batches
 from distilcse_cli.models.pooling import pool
 from senteval.embedding import Embeddings
 
