@@ -52,15 +52,17 @@ class SentenceCounter:
     """How many sentences an encoder embeds; rows that only fill up a batch repeat one of it and are not counted."""
 
     def __init__(self, encoder: SentenceEncoder) -> None:
-        self.count = 0
-        encoder.register_forward_hook(self._add)
+        self._counts: list[int] = []  # threads append to it
+        # every way to embed looks up the embeddings of its tokens here
+        encoder.backbone.embeddings.register_forward_hook(self._add, with_kwargs=True)
 
-    def _add(self, _module: object, inputs: tuple[torch.Tensor, torch.Tensor], _embeddings: object) -> None:
-        self.count += len(torch.unique(inputs[0], dim=0))
+    def _add(self, _module: object, _inputs: object, named: dict[str, torch.Tensor], _embeddings: object) -> None:
+        self._counts.append(len(torch.unique(named["input_ids"], dim=0)))
 
     def take(self) -> int:
         """The sentences since the last call."""
-        count, self.count = self.count, 0
+        count = sum(self._counts)
+        self._counts.clear()
         return count
 
 
