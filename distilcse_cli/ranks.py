@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from distilcse_cli import console
 from distilcse_cli.errors import DistilCSEError
@@ -163,12 +163,17 @@ def attempted(task: Callable[[], T]) -> tuple[T | None, DistilCSEError | None]:
         return None, error
 
 
+MANY_ROWS = 4096
+"""A matrix with at least so many rows is taken for a table of embeddings, most of whose rows a step does not touch."""
+
+
 def sum_gradients(ranks: Ranks, parameters: "Sequence[torch.nn.Parameter]", sums: "torch.Tensor") -> "torch.Tensor":
     """Sum gradients, and a few numbers beside them, over all processes.
 
     A sum, where DistributedDataParallel takes the mean: each process's loss is already its share
-    of the whole batch's, so shares may differ in size, or be empty. One message a step; it does
-    not overlap with the backward pass.
+    of the whole batch's, so shares may differ in size, or be empty. Of an embedding table, two thirds
+    of a small student's weights, only the rows that some process has used are sent: of MiniLM's 30,522
+    a batch uses some 2,000. A small message says which, a large one carries the sums.
 
     Args:
         ranks: the processes.
@@ -182,14 +187,33 @@ def sum_gradients(ranks: Ranks, parameters: "Sequence[torch.nn.Parameter]", sums
         return sums
     import torch
 
-    sizes = [parameter.numel() for parameter in parameters]
-    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([*(grad.reshape(-1) for grad in grads), sums])
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    grads = [cast("torch.Tensor", parameter.grad) for parameter in parameters]
+    tables = {index: grad for index, grad in enumerate(grads) if grad.ndim == 2 and len(grad) >= MANY_ROWS}
+    rows = dict(zip(tables, _rows_used(ranks, list(tables.values())), strict=True))
+    parts = [grad[rows[index]] if index in rows else grad for index, grad in enumerate(grads)]
+    flat = torch.cat([*(part.reshape(-1) for part in parts), sums])
     ranks.sum_(flat)
-    *pieces, total = flat.split([*sizes, len(sums)])
-    for parameter, piece in zip(parameters, pieces, strict=True):
-        parameter.grad = piece.view_as(parameter)
+    *pieces, total = flat.split([*(part.numel() for part in parts), len(sums)])
+    for index, (grad, part, piece) in enumerate(zip(grads, parts, pieces, strict=True)):
+        if index in rows:
+            grad[rows[index]] = piece.view_as(part)
+        else:
+            parameters[index].grad = piece.view_as(grad)
     return total
+
+
+def _rows_used(ranks: Ranks, tables: "Sequence[torch.Tensor]") -> "list[torch.Tensor]":
+    """Numbers of the rows of each gradient that are not all zero in some process."""
+    import torch
+
+    if not tables:
+        return []
+    used = torch.cat([table.ne(0).any(dim=1) for table in tables]).to(torch.int32)
+    ranks.sum_(used)
+    return [part.nonzero().squeeze(1) for part in used.split([len(table) for table in tables])]
 
 
 def in_a_group() -> bool:

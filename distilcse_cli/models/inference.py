@@ -234,8 +234,7 @@ def _fill_in_threads(fill: Callable[[Iterator[np.ndarray]], None], batches: list
     """Let each thread compute whole batches by itself, taking the next one when it is done.
 
     Threads that share one batch wait for each other behind every product: MiniLM encoded 1,500
-    sentences a second that way on two cores, and 1,700 with a batch a thread. A row's last digits
-    do not depend on the number of threads either.
+    sentences a second that way on two cores, and 1,700 with a batch a thread.
     """
     num_workers = min(num_threads, len(batches))
     if num_workers < 2:

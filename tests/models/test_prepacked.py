@@ -68,7 +68,7 @@ def test_fp32_and_other_activations_run_as_they_are(tiny: Callable[..., Path]) -
 
 
 @pytest.mark.parametrize("runtime", [BF16, FP32], ids=["bf16", "fp32"])
-def test_rows_are_the_same_to_the_byte_with_any_number_of_threads(tiny: Callable[..., Path], runtime: Runtime) -> None:
+def test_several_threads_give_the_bytes_of_one(tiny: Callable[..., Path], runtime: Runtime) -> None:
     encoder = load_encoder(str(tiny("bert")), pooler="avg")
     settings = EncodeSettings(batch_tokens=24)
     before = torch.get_num_threads()

@@ -141,3 +141,36 @@ def test_two_torchrun_agents_meet_on_loopback_as_two_nodes(job: Job, tmp_path: P
     assert "20 steps" in outputs[0][0]
     assert outputs[1][0] == ""  # only rank 0 speaks
     assert np.allclose(_steps(one.out), _steps(two.out), rtol=1e-4)
+
+
+def _sum_a_table(report: Path) -> None:
+    from distilcse_cli import ranks as module
+
+    module.MANY_ROWS = 8
+    with joined(FP32) as ranks:
+        table, other = (torch.nn.Parameter(torch.zeros(rows, 2)) for rows in (9, 3))
+        if ranks.rank == 0:
+            table.grad = torch.zeros(9, 2)
+            table.grad[[1, 4]] = torch.tensor([[1.0, 2.0], [0.0, 5.0]])
+        other.grad = torch.full((3, 2), 1.0 + ranks.rank)
+        if ranks.rank == 1:
+            table.grad = torch.zeros(9, 2)
+            table.grad[[4, 8]] = torch.tensor([[7.0, 0.0], [-1.0, 0.0]])
+        total = module.sum_gradients(ranks, [table, other], torch.tensor([1.0, float(ranks.rank)]))
+        assert table.grad is not None
+        assert other.grad is not None
+        sums = {"table": table.grad, "other": other.grad, "total": total}
+        save_file(sums, report.with_suffix(f".{ranks.rank}"))
+
+
+def test_of_an_embedding_table_the_rows_in_use_are_summed(tmp_path: Path) -> None:
+    report = tmp_path / "sums"
+    assert run_all(start_group(3, _sum_a_table, report)) == [0, 0, 0]
+    wanted = torch.zeros(9, 2)
+    # row 1 is rank 0's, row 8 rank 1's, row 4 of both; rank 2 has no gradient at all
+    wanted[[1, 4, 8]] = torch.tensor([[1.0, 2.0], [7.0, 5.0], [-1.0, 0.0]])
+    for rank in range(3):
+        sums = load_file(report.with_suffix(f".{rank}"))
+        assert torch.equal(sums["table"], wanted)
+        assert torch.equal(sums["other"], torch.full((3, 2), 6.0))
+        assert sums["total"].tolist() == [3.0, 3.0]
