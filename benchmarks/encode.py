@@ -110,9 +110,9 @@ def main() -> None:
         sides = compare(peers, arguments.rounds, unit="sentences")
         for peer in peers.values():
             peer.close()
-        reference = np.load(sides[REFERENCE]["facts"]["rows"])
+        reference = np.load(sides[REFERENCE]["facts"]["rows"], allow_pickle=False)
         for side in sides.values():
-            side["min_cosine"] = min_cosine(np.load(side["facts"].pop("rows")), reference)
+            side["min_cosine"] = min_cosine(np.load(side["facts"].pop("rows"), allow_pickle=False), reference)
     show(sides, failed)
     console.result(
         "least cosine to fp32: " + ", ".join(f"{name} {side['min_cosine']:.4f}" for name, side in sides.items())

@@ -52,7 +52,7 @@ class STTrainer:
     ) -> None:
         columns = json.loads(Path(data).read_text(encoding="utf-8"))
         if labels is not None:
-            columns["label"] = list(np.load(labels))
+            columns["label"] = list(np.load(labels, allow_pickle=False))
         self.data = datasets.Dataset.from_dict(columns)
         dropout = ("hidden_dropout_prob", "attention_probs_dropout_prob")
         self.model = sentence_transformers.SentenceTransformer(

@@ -68,7 +68,7 @@ class OursDistill:
             batch_size=batch_size, bank_size=bank_size, max_steps=num_warmup + num_steps, epochs=1000
         )
         self.tokens = open_tokens(Path(tokens))
-        self.rows = np.load(rows, mmap_mode="r")
+        self.rows = np.load(rows, mmap_mode="r", allow_pickle=False)
         self.student, self.num_warmup = student, num_warmup
         self.seeds = count(self.settings.seed)
         self.facts = {"dtype": str(self.runtime), "threads": torch.get_num_threads(), "num_rows": len(self.tokens)}
@@ -110,7 +110,7 @@ class PublishedDistill:
         num_steps: int,
     ) -> None:
         settings = DistillSettings()
-        embeddings = np.load(rows, mmap_mode="r")
+        embeddings = np.load(rows, mmap_mode="r", allow_pickle=False)
         numbers = np.arange(bank_size) % len(embeddings)
         bank = functional.normalize(torch.from_numpy(embeddings[numbers].astype(np.float32)), dim=1)
         encoder = load_encoder(student)
@@ -151,7 +151,7 @@ class OursFinetune:
     ) -> None:
         self.runtime = choose_runtime()
         self.settings = FinetuneSettings(batch_size=batch_size, max_steps=num_warmup + num_steps, epochs=1000)
-        self.tokens, self.triples = open_tokens(Path(tokens)), np.load(triples)
+        self.tokens, self.triples = open_tokens(Path(tokens)), np.load(triples, allow_pickle=False)
         self.student, self.num_warmup = student, num_warmup
         self.seeds = count(self.settings.seed)
         self.facts = {"dtype": str(self.runtime), "threads": torch.get_num_threads(), "num_triples": len(self.triples)}
