@@ -1,6 +1,5 @@
 """The main job from beginning to end on real text: what `make demo` runs."""
 
-import json
 import shutil
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +14,7 @@ from distilcse_cli.evaluation.comparison import Comparison, compare
 from distilcse_cli.evaluation.scoring import evaluate_encoder
 from distilcse_cli.evaluation.settings import EvalSettings
 from distilcse_cli.evaluation.tasks import choose_tasks, data_folder, load_data
-from distilcse_cli.files import atomic_path
+from distilcse_cli.files import atomic_path, read_json
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.runtime import Runtime, choose_runtime
 from distilcse_cli.training.distill import DistillSources, hold_out, run
@@ -80,7 +79,15 @@ def run_demo(
         teacher=str(teacher_folder), student=str(teacher_folder), corpus=(str(text),), keep_layers=KEEP_LAYERS
     )
     settings = DistillSettings()
-    run(sources, student, settings, corpus_settings=CorpusSettings(), device=device, compute_dtype=compute_dtype)
+    run(
+        sources,
+        student,
+        settings,
+        corpus_settings=CorpusSettings(),
+        device=device,
+        compute_dtype=compute_dtype,
+        overwrite=True,  # what an interrupted demo left may be of another --sentences
+    )
 
     runtime = choose_runtime(device, compute_dtype)
     corpus = prepare_corpus(sources.corpus, CorpusSettings())
@@ -117,9 +124,18 @@ def _sts_averages(models: dict[str, SentenceEncoder], runtime: Runtime) -> dict[
 
 def _clear(student: Path) -> None:
     """Remove the student of an earlier demo, and nothing else."""
-    if not student.exists():
-        return
-    settings = student / "distilcse.json"
-    if not (settings.is_file() and json.loads(settings.read_text(encoding="utf-8")).get("stage") == "distill"):
-        raise DataError(f"{student} was not made by the demo", hint="choose another --out")
-    shutil.rmtree(student)
+    try:
+        if not student.exists():
+            return
+        if not _is_stage_1(student):
+            raise DataError(f"{student} was not made by the demo", hint="choose another --out")
+        shutil.rmtree(student)
+    except OSError as error:
+        raise DataError(f"cannot use {student}: {error.strerror}", hint="choose another --out") from error
+
+
+def _is_stage_1(student: Path) -> bool:
+    try:
+        return read_json(student / "distilcse.json").get("stage") == "distill"
+    except DataError:
+        return False

@@ -40,3 +40,22 @@ def test_the_demo_refuses_a_folder_that_is_not_its_own(
     done = distilcse("demo", "--out", "demo", code=3)
     assert "was not made by the demo" in done.stderr
     assert (mine / "thesis.txt").read_text(encoding="utf-8") == "years of work"
+
+
+@pytest.mark.parametrize("settings", ["", "{", "[]", '{"stage": "finetune"}', '{"stage": null}'])
+def test_the_demo_refuses_a_folder_whose_settings_are_no_demos(
+    distilcse: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, settings: str
+) -> None:
+    student = tmp_path / "demo" / "student"
+    student.mkdir(parents=True)
+    (student / "distilcse.json").write_text(settings, encoding="utf-8")
+    done = distilcse("demo", "--out", "demo", code=3)
+    assert "was not made by the demo" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (student / "distilcse.json").read_text(encoding="utf-8") == settings
+
+
+def test_an_out_that_is_too_long_is_one_line(distilcse: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = distilcse("demo", "--out", "x" * 300, code=3)
+    assert "cannot use" in done.stderr
+    assert "Traceback" not in done.stderr
