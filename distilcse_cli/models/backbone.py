@@ -150,9 +150,8 @@ def load_tokenizer(folder: Path, num_embeddings: int, *, lower_case: bool = Fals
             f"the tokenizer of {folder} has {len(tokenizer)} tokens, but the model has embeddings for {num_embeddings}",
             hint="they are of different models",
         )
-    tokenizer.init_kwargs.pop(
-        "auto_map", None
-    )  # of a model that is saved with it, it would name code that is not there
+    # saved with a student, it would name code that is not there
+    tokenizer.init_kwargs.pop("auto_map", None)
     if lower_case:
         _lower_case(tokenizer)
     return tokenizer

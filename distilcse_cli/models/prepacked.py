@@ -68,8 +68,8 @@ class PrepackedForward:
         """(B, T) ids and mask to (B, `embedding_dim`) in fp32."""
         with torch.autocast("cpu", enabled=False):
             states = self._encoder.backbone.embeddings(input_ids=input_ids)
-            padding = (attention_mask[:, None, None, :] == 0).to(torch.bfloat16)
-            mask = torch.zeros_like(padding).masked_fill_(padding.bool(), -torch.inf)
+            padding = attention_mask[:, None, None, :] == 0
+            mask = torch.zeros(padding.shape, dtype=torch.bfloat16).masked_fill_(padding, -torch.inf)
             hidden = [states]
             for layer in self._layers:
                 states = layer(states, mask)
