@@ -83,7 +83,7 @@ Normalize = Annotated[
 BatchTokens = Annotated[
     int | None,
     typer.Option(
-        "--batch-tokens", help="Most tokens in a batch, padding included. Default: 1,024 on a CPU, 65,536 on a GPU."
+        "--batch-tokens", help="Most tokens in a batch, padding included. Default: 1,536 on a CPU, 65,536 on a GPU."
     ),
 ]
 RowDtype = Annotated[

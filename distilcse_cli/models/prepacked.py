@@ -2,8 +2,9 @@
 
 Autocast casts and transformers' modules spend almost half of the time beside the matrix products.
 Here weights are cast and laid out for the kernel once, query, key and value are one product, and
-GELU is computed while its product is still in the cache. Residual stream, layer norms and pooling
-stay in fp32, as under autocast. MiniLM encodes 1.4 times as many sentences a second.
+GELU and the residual are added while their product is still in the cache. Sums and layer norms are
+computed in fp32 and kept in bf16; embeddings and pooling stay in fp32. MiniLM encodes 1.6 times as
+many sentences a second as under autocast, at a cosine to fp32 of 0.99992 or more (autocast: 0.99995).
 
 Shape letters: B sentences, T tokens, H hidden, A attention heads.
 """
@@ -70,12 +71,12 @@ class PrepackedForward:
             states = self._encoder.backbone.embeddings(input_ids=input_ids)
             padding = attention_mask[:, None, None, :] == 0
             mask = torch.zeros(padding.shape, dtype=torch.bfloat16).masked_fill_(padding, -torch.inf)
-            hidden = [states]
+            hidden, states = [states], states.to(torch.bfloat16)
             for layer in self._layers:
                 states = layer(states, mask)
                 if self._keeps_all:
-                    hidden.append(states)
-            return self._encoder.embed_hidden(states, attention_mask, hidden)
+                    hidden.append(states.float())
+            return self._encoder.embed_hidden(states.float(), attention_mask, hidden)
 
 
 class _Layer:
@@ -90,18 +91,31 @@ class _Layer:
         self._last_norm = layer.output.LayerNorm
 
     def __call__(self, states: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, H) fp32 states to (B, T, H); `mask` (B, 1, 1, T) is added to the scores."""
+        """(B, T, H) bf16 states to (B, T, H); `mask` (B, 1, 1, T) is added to the scores."""
         B, T, H = states.shape
-        packed = self._query_key_value(states).view(B, T, 3, self._num_heads, -1)
-        query, key, value = packed.permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        attended = attended.transpose(1, 2).reshape(B, T, H)
-        states = self._norm(states + self._output(attended))
-        return self._last_norm(states + self._down(self._up(states)))
+        packed = self._query_key_value(states).view(B, T, 3, self._num_heads, -1).permute(2, 0, 3, 1, 4)
+        attended = _attend(packed, mask).transpose(1, 2).reshape(B, T, H)
+        states = self._norm(self._output(attended, plus=states))
+        return self._last_norm(self._down(self._up(states), plus=states))
+
+
+def _attend(packed: Tensor, mask: Tensor) -> Tensor:
+    """(3, B, A, T, H / A) queries, keys and values to (B, A, T, H / A).
+
+    torch's fused kernel likes whole blocks: on one core 1,024 tokens took it 1.1 ms at 32 tokens a
+    sentence but 2.1 ms at 24, where plain products took 1.3 ms; at 16 it was 1.4 ms against 1.0 ms.
+    """
+    T = packed.shape[3]
+    if T >= 32 and T % 16 == 0:
+        query, key, value = packed
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    query, key, value = packed.contiguous()
+    scores = (query @ key.transpose(-1, -2)).float().mul_(query.shape[-1] ** -0.5).add_(mask)
+    return scores.softmax(-1).to(torch.bfloat16) @ value
 
 
 class _Linear:
-    """One product, and an activation, for one or more linear layers of the same input, laid out for the kernel."""
+    """One product, and what is added or applied to it, for one or more linear layers of the same input."""
 
     def __init__(self, *layers: nn.Linear, activation: str = "none") -> None:
         with torch.inference_mode():
@@ -111,7 +125,8 @@ class _Linear:
         self._activation = activation
         self._algorithm = "none" if activation == "gelu" else ""  # exact, not the tanh approximation
 
-    def __call__(self, rows: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(
-            rows.to(torch.bfloat16), self._weight, self._bias, self._activation, [], self._algorithm
-        )
+    def __call__(self, rows: Tensor, plus: Tensor | None = None) -> Tensor:
+        """bf16 rows to bf16; `plus` is added to the product before it is rounded."""
+        if plus is not None:
+            return torch.ops.mkldnn._linear_pointwise.binary(rows, plus, self._weight, self._bias, "add")
+        return torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, self._activation, [], self._algorithm)

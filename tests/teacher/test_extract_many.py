@@ -28,6 +28,12 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
+def rows_done(folder: Path) -> int:
+    """Rows that count. Rank 0 forgets a run without any if it notices the others' end before its own."""
+    manifest = folder / "manifest.partial.json"
+    return int(json.loads(manifest.read_text(encoding="utf-8"))["rows_done"]) if manifest.exists() else 0
+
+
 @pytest.fixture
 def corpus(make_corpus: MakeCorpus) -> Corpus:
     # windows of 8, 8, 8, 8 and 6 rows
@@ -100,8 +106,7 @@ def test_a_killed_worker_ends_the_run_and_the_next_one_goes_on_to_the_same_bytes
     codes = run_all(start_group(2, _die_at, victim, write, after, *arguments))
     assert codes[victim] == -signal.SIGKILL
     assert all(codes)
-    manifest = json.loads((tmp_path / "out" / "manifest.partial.json").read_text(encoding="utf-8"))
-    assert manifest["rows_done"] == num_counted
+    assert rows_done(tmp_path / "out") == num_counted
     report = tmp_path / "report"
     assert run_all(start_group(resumed_by, _extract, *arguments, report)) == [0] * resumed_by
     assert int(report.read_text()) == 38 - num_counted
@@ -132,5 +137,4 @@ def test_an_error_of_one_worker_is_told_by_rank_0_behind_the_last_sound_window(
     # row 25 is in window 3, rank 1's second
     arguments = (teacher.source, corpus.folder, tmp_path / "out", corpus.sentence(25))
     assert run_all(start_group(2, _extract_broken, *arguments)) == [4, 4]
-    manifest = json.loads((tmp_path / "out" / "manifest.partial.json").read_text(encoding="utf-8"))
-    assert manifest["rows_done"] == 24
+    assert rows_done(tmp_path / "out") == 24

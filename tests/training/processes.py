@@ -33,7 +33,11 @@ def start_group(world_size: int, task: Callable[..., object], *arguments: object
 
 
 def run_all(processes: list[Any]) -> list[int]:
-    """Wait for processes; when one fails, kill the others, as a launcher does. Their exit codes."""
+    """Wait for processes; when one fails, kill the others, as a launcher does. Their exit codes.
+
+    Like a launcher, it lets those end that are about to: one that exits with an error may be ahead
+    of the one that tells of it.
+    """
     waiting = list(processes)
     while waiting:
         multiprocessing.connection.wait([process.sentinel for process in waiting])
@@ -41,7 +45,10 @@ def run_all(processes: list[Any]) -> list[int]:
         waiting = [process for process in waiting if process not in ended]
         if any(process.exitcode for process in ended):
             for process in waiting:
-                process.kill()
+                if all(other.exitcode >= 0 for other in ended):
+                    process.join(timeout=20)
+                if process.is_alive():
+                    process.kill()
     for process in processes:
         process.join()
     return [process.exitcode for process in processes]
