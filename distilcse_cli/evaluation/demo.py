@@ -1,6 +1,5 @@
 """The main job from beginning to end on real text: what `make demo` runs."""
 
-import shutil
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -67,7 +66,7 @@ def run_demo(
         DistilCSEError: a download fails, or `out` holds something else.
     """
     student = out / "student"
-    _clear(student)
+    _require_own(student)
     teacher_folder, articles = catalogue.fetch(TEACHER), catalogue.fetch(ARTICLES)
     corpus = prepare_corpus([str(articles)], CORPUS)
     text = out / "sentences.txt"
@@ -122,14 +121,11 @@ def _sts_averages(models: dict[str, SentenceEncoder], runtime: Runtime) -> dict[
     }
 
 
-def _clear(student: Path) -> None:
-    """Remove the student of an earlier demo, and nothing else."""
+def _require_own(student: Path) -> None:
+    """Refuse what no demo made. The student of an earlier one stays until the new one takes its place."""
     try:
-        if not student.exists():
-            return
-        if not _is_stage_1(student):
+        if student.exists() and not _is_stage_1(student):
             raise DataError(f"{student} was not made by the demo", hint="choose another --out")
-        shutil.rmtree(student)
     except OSError as error:
         raise DataError(f"cannot use {student}: {error.strerror}", hint="choose another --out") from error
 
