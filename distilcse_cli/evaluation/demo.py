@@ -17,6 +17,7 @@ from distilcse_cli.files import atomic_path, read_json
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.runtime import Runtime, choose_runtime
 from distilcse_cli.training.distill import DistillSources, hold_out, run
+from distilcse_cli.training.signals import Interrupted
 from senteval.tables import format_score
 
 TEACHER, ARTICLES = "all-minilm-l6", "news-articles"
@@ -64,6 +65,7 @@ def run_demo(
 
     Raises:
         DistilCSEError: a download fails, or `out` holds something else.
+        Interrupted: by Ctrl-C or SIGTERM while it trained.
     """
     student = out / "student"
     _require_own(student)
@@ -78,15 +80,7 @@ def run_demo(
         teacher=str(teacher_folder), student=str(teacher_folder), corpus=(str(text),), keep_layers=KEEP_LAYERS
     )
     settings = DistillSettings()
-    run(
-        sources,
-        student,
-        settings,
-        corpus_settings=CorpusSettings(),
-        device=device,
-        compute_dtype=compute_dtype,
-        overwrite=True,  # what an interrupted demo left may be of another --sentences
-    )
+    _distill(sources, student, settings, device, compute_dtype)
 
     runtime = choose_runtime(device, compute_dtype)
     corpus = prepare_corpus(sources.corpus, CorpusSettings())
@@ -105,6 +99,26 @@ def run_demo(
         sts=_sts_averages(models, runtime),
         runtime=runtime,
     )
+
+
+def _distill(
+    sources: DistillSources, student: Path, settings: DistillSettings, device: str | None, compute_dtype: str
+) -> None:
+    """Train the student, from the start whatever there is."""
+    try:
+        run(
+            sources,
+            student,
+            settings,
+            corpus_settings=CorpusSettings(),
+            device=device,
+            compute_dtype=compute_dtype,
+            overwrite=True,  # what an interrupted demo left may be of another --sentences
+        )
+    except Interrupted as stopped:
+        # a run's own words promise a --resume, which the demo does not have
+        hint = "the same command starts the distillation anew; downloads and the teacher's rows are kept"
+        raise Interrupted("interrupted during the distillation", stopped.by, hint=hint) from None
 
 
 def _sts_averages(models: dict[str, SentenceEncoder], runtime: Runtime) -> dict[str, float | None]:

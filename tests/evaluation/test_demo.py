@@ -1,13 +1,18 @@
-"""What a demo does to the student of an earlier one, on a tiny teacher."""
+"""What a demo does to the student of an earlier one, and says when it is interrupted; on a tiny teacher."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from distilcse_cli.data import catalogue
 from distilcse_cli.evaluation.demo import ARTICLES, TEACHER, run_demo
+from distilcse_cli.training.signals import Interrupted
+from distilcse_cli.training.teacher_rows import StoredTeacher
 from tests.training.conftest import write_corpus
 
 
@@ -51,4 +56,27 @@ def test_the_student_of_an_earlier_demo_stays_until_the_new_one_is_finished(
         return json.loads(files["distilcse.json"])["run"]
 
     assert run_mark(demo()) != run_mark(earlier)
+    assert not (tmp_path / "demo" / "student.run").exists()
+
+
+@pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_says_what_helps_and_the_same_again_ends(
+    demo: Callable[[], dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: signal.Signals
+) -> None:
+    rows = StoredTeacher.rows
+
+    def stop(*arguments: Any) -> Any:
+        os.kill(os.getpid(), wish)
+        return rows(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoredTeacher, "rows", stop)
+        with pytest.raises(Interrupted, match="interrupted during the distillation") as stopped:
+            demo()
+    assert stopped.value.exit_code == 128 + wish
+    said = f"{stopped.value} {stopped.value.hint}"
+    assert "the same command starts the distillation anew" in said
+    assert "--resume" not in said
+    assert "is kept in" not in said, "nothing of the training is used again"
+    assert demo().keys() >= {"model.safetensors", "distilcse.json"}
     assert not (tmp_path / "demo" / "student.run").exists()
