@@ -98,7 +98,7 @@ def distill(
         int, typer.Option(help="Steps between two checkpoints; 0: only when interrupted and at the end.")
     ] = DistillSettings.save_every,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write TensorBoard's files too, in OUT.run.")
+        bool, typer.Option("--tensorboard", help="Write TensorBoard's files too: in OUT.run, at the end in OUT.")
     ] = DistillSettings.tensorboard,
     seed: Annotated[
         int, typer.Option(help="Seed of the order of sentences and of new weights.")

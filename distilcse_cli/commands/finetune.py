@@ -105,7 +105,7 @@ def finetune(
         int, typer.Option(help="Steps between two checkpoints; 0: only when interrupted and at the end.")
     ] = FinetuneSettings.save_every,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write TensorBoard's files too, in OUT.run.")
+        bool, typer.Option("--tensorboard", help="Write TensorBoard's files too: in OUT.run, at the end in OUT.")
     ] = FinetuneSettings.tensorboard,
     seed: Annotated[int, typer.Option(help="Seed of the order of triples and of dropout.")] = FinetuneSettings.seed,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,

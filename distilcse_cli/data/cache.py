@@ -1,7 +1,7 @@
 """Cached folders: made once whatever happens, checked on opening, made again when damaged.
 
 A cached folder holds files and a `manifest.json` that names the format's version and every
-file's size. Its name is a hash of all that went into it, so that it is either right or absent.
+file's size and sha256. Its name is a hash of all that went into it, so that it is either right or absent.
 """
 
 import shutil
@@ -13,7 +13,7 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from distilcse_cli import console
 from distilcse_cli.errors import DataError
-from distilcse_cli.files import atomic_folder, read_json, write_json
+from distilcse_cli.files import atomic_folder, read_json, sha256_file, write_json
 
 MANIFEST = "manifest.json"
 _REMOVE = "remove the folder and run again"
@@ -24,13 +24,15 @@ class NewerFormatError(DataError):
 
 
 def write_manifest(folder: Path, version: int, facts: dict[str, Any]) -> None:
-    """Write `manifest.json`: the format's version, `facts`, and the size in bytes of each file in `folder`."""
-    sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
-    write_json(folder / MANIFEST, {"format_version": version, **facts, "files": sizes})
+    """Write `manifest.json`: the format's version, `facts`, and size in bytes and sha256 of each file in `folder`."""
+    files = sorted(folder.iterdir())
+    sizes = {file.name: file.stat().st_size for file in files}
+    sums = {file.name: sha256_file(file) for file in files}
+    write_json(folder / MANIFEST, {"format_version": version, **facts, "files": sizes, "sha256": sums})
 
 
 def read_manifest(folder: Path, version: int) -> dict[str, Any]:
-    """Read `manifest.json` and check the folder against it.
+    """Read `manifest.json` and check the folder against it, contents apart: `build_once` has read them.
 
     Args:
         folder: what `write_manifest` has completed.
@@ -41,13 +43,13 @@ def read_manifest(folder: Path, version: int) -> dict[str, Any]:
         DataError: no manifest, a broken one, or a file of another size than it says.
     """
     manifest = read_json(folder / MANIFEST)
-    found, sizes = manifest.get("format_version"), manifest.get("files")
+    found, sizes, sums = manifest.get("format_version"), manifest.get("files"), manifest.get("sha256", {})
     if isinstance(found, int) and found > version:
         raise NewerFormatError(
             f"{folder} has format version {found}, and this release reads up to {version}",
             hint="update distilcse, or remove the folder",
         )
-    if found != version or not isinstance(sizes, dict):
+    if found != version or not isinstance(sizes, dict) or not isinstance(sums, dict):
         raise DataError(f"{folder / MANIFEST} is not a manifest of format version {version}", hint=_REMOVE)
     for name, size in sizes.items():
         try:
@@ -91,13 +93,19 @@ def build_once(folder: Path, version: int, build: Callable[[Path], None]) -> boo
 
 
 def _is_whole(folder: Path, version: int) -> bool:
+    """Whether all files are as they were written, to the byte.
+
+    Token ids that a bad disk has changed would train on other words, or end in an index out of range at
+    some step; a look at the largest would find only the latter. The sums cost little: 25 ms for the 36 MB
+    of ids of 600,000 sentences, which are read for training anyway.
+    """
     try:
-        read_manifest(folder, version)
+        sums = read_manifest(folder, version).get("sha256", {})  # folders of before have none
+        return all(sha256_file(folder / name) == known for name, known in sums.items())
     except NewerFormatError:
         raise
-    except DataError:
+    except (DataError, OSError):
         return False
-    return True
 
 
 def _lock(folder: Path) -> AcquireReturnProxy:

@@ -63,4 +63,4 @@ def compare(
 
 
 def _embed(model: SentenceEncoder, rows: TokenRows, runtime: Runtime) -> np.ndarray:
-    return embed_rows(model, rows, runtime, batch_tokens=runtime.batch_tokens, normalize=True)
+    return embed_rows(model, rows, runtime, normalize=True)

@@ -1,6 +1,5 @@
 """The main job from beginning to end on real text: what `make demo` runs."""
 
-import shutil
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +17,7 @@ from distilcse_cli.files import atomic_path, read_json
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.runtime import Runtime, choose_runtime
 from distilcse_cli.training.distill import DistillSources, hold_out, run
+from distilcse_cli.training.signals import Interrupted
 from senteval.tables import format_score
 
 TEACHER, ARTICLES = "all-minilm-l6", "news-articles"
@@ -65,9 +65,10 @@ def run_demo(
 
     Raises:
         DistilCSEError: a download fails, or `out` holds something else.
+        Interrupted: by Ctrl-C or SIGTERM while it trained.
     """
     student = out / "student"
-    _clear(student)
+    _require_own(student)
     teacher_folder, articles = catalogue.fetch(TEACHER), catalogue.fetch(ARTICLES)
     corpus = prepare_corpus([str(articles)], CORPUS)
     text = out / "sentences.txt"
@@ -79,15 +80,7 @@ def run_demo(
         teacher=str(teacher_folder), student=str(teacher_folder), corpus=(str(text),), keep_layers=KEEP_LAYERS
     )
     settings = DistillSettings()
-    run(
-        sources,
-        student,
-        settings,
-        corpus_settings=CorpusSettings(),
-        device=device,
-        compute_dtype=compute_dtype,
-        overwrite=True,  # what an interrupted demo left may be of another --sentences
-    )
+    _distill(sources, student, settings, device, compute_dtype)
 
     runtime = choose_runtime(device, compute_dtype)
     corpus = prepare_corpus(sources.corpus, CorpusSettings())
@@ -108,6 +101,26 @@ def run_demo(
     )
 
 
+def _distill(
+    sources: DistillSources, student: Path, settings: DistillSettings, device: str | None, compute_dtype: str
+) -> None:
+    """Train the student, from the start whatever there is."""
+    try:
+        run(
+            sources,
+            student,
+            settings,
+            corpus_settings=CorpusSettings(),
+            device=device,
+            compute_dtype=compute_dtype,
+            overwrite=True,  # what an interrupted demo left may be of another --sentences
+        )
+    except Interrupted as stopped:
+        # a run's own words promise a --resume, which the demo does not have
+        hint = "the same command starts the distillation anew; downloads and the teacher's rows are kept"
+        raise Interrupted("interrupted during the distillation", stopped.by, hint=hint) from None
+
+
 def _sts_averages(models: dict[str, SentenceEncoder], runtime: Runtime) -> dict[str, float | None]:
     """STS average x 100 of each model; empty where SentEval's data is not at hand."""
     settings = EvalSettings()
@@ -122,14 +135,11 @@ def _sts_averages(models: dict[str, SentenceEncoder], runtime: Runtime) -> dict[
     }
 
 
-def _clear(student: Path) -> None:
-    """Remove the student of an earlier demo, and nothing else."""
+def _require_own(student: Path) -> None:
+    """Refuse what no demo made. The student of an earlier one stays until the new one takes its place."""
     try:
-        if not student.exists():
-            return
-        if not _is_stage_1(student):
+        if student.exists() and not _is_stage_1(student):
             raise DataError(f"{student} was not made by the demo", hint="choose another --out")
-        shutil.rmtree(student)
     except OSError as error:
         raise DataError(f"cannot use {student}: {error.strerror}", hint="choose another --out") from error
 

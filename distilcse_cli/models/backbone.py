@@ -4,7 +4,6 @@ transformers fills missing weights with random numbers and makes up a vocabulary
 where there is none; here both are errors. No code that comes with a model is run.
 """
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,13 +22,16 @@ _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' warnings, and its bars unless stderr is a terminal, off the screen."""
+    """Keep transformers' warnings and bars off the screen.
+
+    A bar would count the tensors of a file that is there already, without a word of which model, between the
+    lines of a command that loads three.
+    """
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
-    if not sys.stderr.isatty():
-        logging.disable_progress_bar()
+    logging.disable_progress_bar()
     try:
         yield
     finally:

@@ -41,7 +41,7 @@ def save_student(
         folder: must not exist, or be empty.
         card: text of README.md, the model card.
         settings: what goes into distilcse.json.
-        beside: further files to copy into the folder, such as the metrics of its training.
+        beside: further files and folders to copy into the folder, such as the metrics of its training.
 
     Raises:
         DataError: the folder has something in it, or cannot be written.
@@ -56,7 +56,7 @@ def save_student(
         (place / "modules.json").write_text(_modules_json(names), encoding="utf-8")
         (place / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
         for path in beside:
-            shutil.copyfile(path, place / path.name)
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, place / path.name)
 
 
 def _save_backbone(encoder: SentenceEncoder, place: Path) -> None:

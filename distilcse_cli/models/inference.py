@@ -48,13 +48,18 @@ class EmbeddedWindow:
     """Sentences that were longer than the most tokens allowed."""
 
 
+def tokens_of_a_batch(asked: int | None, runtime: Runtime) -> int:
+    """Most tokens of a batch, padding included: as many as asked for, else what suits the device."""
+    return runtime.batch_tokens if asked is None else asked
+
+
 def embed_rows(
-    encoder: "SentenceEncoder", rows: TokenRows, runtime: Runtime, *, batch_tokens: int, normalize: bool
+    encoder: "SentenceEncoder", rows: TokenRows, runtime: Runtime, *, batch_tokens: int | None = None, normalize: bool
 ) -> np.ndarray:
     """Embed token rows, all of them in one plan of batches.
 
     The encoder is moved to the runtime's device and stays there; whether it was in training
-    mode is put back.
+    mode is put back. Without `batch_tokens` the runtime chooses.
 
     Returns:
         (N, H) float32, row i of token row i.
@@ -145,7 +150,7 @@ class WindowEmbedder:
             self._forward,
             rows,
             self._runtime,
-            batch_tokens=self._settings.batch_tokens or self._runtime.batch_tokens,
+            batch_tokens=self._settings.batch_tokens,
             normalize=self._normalize,
             ranks=self._ranks,
         )
@@ -181,21 +186,21 @@ def _forward(
     rows: TokenRows,
     runtime: Runtime,
     *,
-    batch_tokens: int,
+    batch_tokens: int | None,
     normalize: bool,
     ranks: Ranks = ALONE,
 ) -> np.ndarray:
-    device = runtime.torch_device()
+    device, budget = runtime.torch_device(), tokens_of_a_batch(batch_tokens, runtime)
     embeddings = np.empty((len(rows), encoder.embedding_dim), dtype=np.float32)
     widths = padded_widths(rows.lengths, num_positions(encoder.backbone), coarse=forward is not encoder)
-    batches = token_budget_batches(widths, batch_tokens)
+    batches = token_budget_batches(widths, budget)
 
     def fill(batches: Iterator[np.ndarray]) -> None:
         # one autocast context for all batches: it keeps the weights' bf16 copies until it is left
-        with torch.inference_mode(), runtime.autocast(), _memory_errors(runtime, batch_tokens):
+        with torch.inference_mode(), runtime.autocast(), _memory_errors(runtime, budget):
             for batch in batches:
                 width = int(widths[batch[0]])
-                ids, mask = rows.pad(fill_up(batch, batch_tokens // width), encoder.pad_id, width)
+                ids, mask = rows.pad(fill_up(batch, budget // width), encoder.pad_id, width)
                 embedded = forward(ids.to(device), mask.to(device))[: len(batch)].float()
                 if normalize:
                     embedded = functional.normalize(embedded, dim=-1)

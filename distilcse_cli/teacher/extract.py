@@ -25,7 +25,7 @@ from distilcse_cli.data.tokens import tokenizer_fingerprint
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import atomic_path, fsync, write_json
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.inference import WINDOW_CHARS, WINDOW_ROWS, EmbeddedWindow
+from distilcse_cli.models.inference import WINDOW_CHARS, WINDOW_ROWS, EmbeddedWindow, tokens_of_a_batch
 from distilcse_cli.models.rounds import embed_rounds
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
@@ -134,7 +134,7 @@ def _manifest(
         "corpus_fingerprint": corpus.fingerprint,
         "compute_dtype": runtime.dtype,
         "device": runtime.device.partition(":")[0],
-        "batch_tokens": settings.batch_tokens or runtime.batch_tokens,
+        "batch_tokens": tokens_of_a_batch(settings.batch_tokens, runtime),
         "window_rows": window_rows,
         "window_chars": WINDOW_CHARS,
         "num_threads": torch.get_num_threads(),

@@ -103,13 +103,14 @@ class TensorBoard:
 
     Args:
         folder: for its event files.
-        step: of the run so far; later points that a killed run wrote are dropped.
+        step: the last one taken; what a killed run wrote of later ones is dropped.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder), purge_step=step or None)
+        # the step that it is told is dropped too
+        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, record: dict[str, Any]) -> None:
         """Add every number of a record with a `step`, named after its `kind`."""
@@ -117,6 +118,10 @@ class TensorBoard:
             if name not in ("step", "kind") and isinstance(value, int | float):
                 self._writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
 
+    def flush(self) -> None:
+        """Write what is buffered, as its thread does every two minutes."""
+        self._writer.flush()
+
     def close(self) -> None:
-        """Write what is buffered."""
+        """Write what is buffered, and end."""
         self._writer.close()

@@ -45,6 +45,10 @@ class RunFolder:
         self.tensorboard = self.work / "tensorboard"
         self._lock: int | None = None
 
+    def event_files(self) -> list[Path]:
+        """TensorBoard's folder, if one of the run's sittings wrote any."""
+        return [self.tensorboard] if self.tensorboard.exists() else []
+
     def best(self, step: int) -> Path:
         """Weights of the best student, found at `step`."""
         return self.work / "best" / f"step-{step:08d}.safetensors"

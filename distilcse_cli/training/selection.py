@@ -79,9 +79,7 @@ class SharedEmbedder:
     def __call__(self, encoder: SentenceEncoder) -> np.ndarray:
         """(N, H) float32 embeddings, the same on all processes."""
         embeddings = np.zeros((self._num_sentences, encoder.embedding_dim), dtype=np.float32)
-        mine = embed_rows(
-            encoder, self._tokens, self._runtime, batch_tokens=self._runtime.batch_tokens, normalize=False
-        )
+        mine = embed_rows(encoder, self._tokens, self._runtime, normalize=False)
         self._ranks.share(embeddings)[:] = mine
         self._ranks.sum_(torch.from_numpy(embeddings))
         return embeddings

@@ -7,7 +7,7 @@ import secrets
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -166,7 +166,8 @@ def _train(stage: Stage[Model, Any], place: RunFolder, checkpoint: Checkpoint | 
         ranks=ranks,
     )
     done = plan.num_rows_of(checkpoint.facts["step"]) if checkpoint else 0
-    with console.Progress(stage.name, plan.num_rows_of(plan.num_steps), stage.unit, initial=done) as progress:
+    sentences = console.Progress(stage.name, plan.num_rows_of(plan.num_steps), stage.unit, initial=done)
+    with closing(watch), sentences as progress:
 
         def on_step(record: StepRecord) -> None:
             facts = f"loss {record.loss:.4f}, lr {record.lr:.2e}, scale {record.scale:.2f}"
@@ -174,7 +175,6 @@ def _train(stage: Stage[Model, Any], place: RunFolder, checkpoint: Checkpoint | 
 
         with ranks.told_once(NonFiniteLoss), _keeping_last_good(place, model, ranks):
             state = stage.train(model, on_step, watch)
-    watch.close()
     return _Trained(model, state, run["run"], watch.stopwatch.seconds)
 
 
@@ -226,7 +226,7 @@ def _finish(stage: Stage[Model, Report], place: RunFolder, asked: dict[str, Any]
     records = read_json_lines(place.metrics)
     curves = place.work / "curves.png"
     draw_curves(records, curves, dev_measure=dev.measure if dev else "")
-    beside = (place.metrics, place.speed, curves)
+    beside = [place.metrics, place.speed, curves, *place.event_files()]
 
     def publish(target: Path, step: int) -> Report:
         at = next(record for record in reversed(records) if record["kind"] == "step" and record["step"] == step)

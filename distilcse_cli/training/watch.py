@@ -213,6 +213,8 @@ class Watch:
         for rank, own in enumerate(everyone):
             tensors |= {f"{name}-{rank}": group for name, group in own.items()}
         sizes = {"metrics_bytes": self._metrics.sync(), "speed_bytes": self._speed.sync()}
+        if self._tensorboard:
+            self._tensorboard.flush()  # a resumed run does not write the steps before its checkpoint again
         seconds = {"seconds": self.stopwatch.seconds, "seconds_marked": self.stopwatch.marked}
         checkpoints = self._place.checkpoints
         checkpoints.save(state.step, tensors, {**self._run, **state.facts(), **sizes, **seconds})

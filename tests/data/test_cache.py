@@ -1,5 +1,7 @@
 """A cached folder is whole or absent, whatever dies on the way."""
 
+import hashlib
+import json
 import signal
 import subprocess
 import sys
@@ -20,7 +22,9 @@ def test_a_folder_is_built_once_and_its_manifest_tells_sizes(tmp_path: Path) -> 
     folder = tmp_path / "cache" / "key"
     assert build_once(folder, 1, build) is False
     assert build_once(folder, 1, build) is True
-    assert read_manifest(folder, 1) == {"format_version": 1, "answer": 42, "files": {"data": 4}}
+    manifest = read_manifest(folder, 1)
+    sha256 = hashlib.sha256(b"four").hexdigest()
+    assert manifest == {"format_version": 1, "answer": 42, "files": {"data": 4}, "sha256": {"data": sha256}}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,34 @@ def test_damage_is_found_and_mended(tmp_path: Path, damage: object, message: str
         read_manifest(folder, 1)
     assert build_once(folder, 1, build) is False
     assert read_manifest(folder, 1)["answer"] == 42
+
+
+@pytest.mark.parametrize("sums", [{"data": 1}, {"data": None}, {"other": "00"}, [], None, "x"])
+def test_sums_that_are_none_are_damage(tmp_path: Path, sums: object) -> None:
+    folder = tmp_path / "key"
+    build_once(folder, 1, build)
+    manifest = read_manifest(folder, 1)
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"sha256": sums}))
+    assert build_once(folder, 1, build) is False
+    assert read_manifest(folder, 1) == manifest
+
+
+def test_a_changed_byte_is_found_and_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "key"
+    build_once(folder, 1, build)
+    (folder / "data").write_text("fpur")
+    assert build_once(folder, 1, build) is False
+    assert f"{folder} is damaged and is made again" in capsys.readouterr().err
+    assert (folder / "data").read_text() == "four"
+
+
+def test_a_folder_of_before_the_sums_is_used(tmp_path: Path) -> None:
+    folder = tmp_path / "key"
+    build_once(folder, 1, build)
+    manifest = read_manifest(folder, 1)
+    del manifest["sha256"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert build_once(folder, 1, build) is True
 
 
 def test_a_build_that_fails_leaves_nothing_and_blocks_nothing(tmp_path: Path) -> None:

@@ -150,6 +150,22 @@ def test_damage_in_the_cache_is_mended_and_elsewhere_refused(
         open_tokens(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["ids.npy", "offsets.npy"])
+def test_damage_that_leaves_the_size_is_mended_too(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    corpus = corpus_of(tmp_path, ["the cat", "a dog"])
+    store = tokenize_corpus(corpus, tokenizer, 8)
+    content = (store.folder / name).read_bytes()
+    damaged = bytearray(content)
+    damaged[-9] = 255  # in the ids, one beyond the vocabulary; in the offsets, the second sentence's start
+    assert len(tokenizer) < 255
+    (store.folder / name).write_bytes(damaged)
+    tokenize_corpus(corpus, tokenizer, 8)
+    assert (store.folder / name).read_bytes() == content
+    assert f"{store.folder} is damaged and is made again" in capsys.readouterr().err
+
+
 def test_pickled_arrays_are_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     store = tokenize_corpus(corpus_of(tmp_path, ["the cat"]), tokenizer, 8)
     np.save(store.folder / "offsets.npy", np.array([object()]), allow_pickle=True)

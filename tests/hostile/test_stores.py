@@ -173,7 +173,7 @@ def cached(home: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["corpora", "tokens", "triplets"])
-@pytest.mark.parametrize("what", ["cut", "emptied", "no manifest", "manifest cut", "newer"])
+@pytest.mark.parametrize("what", ["cut", "emptied", "bytes changed", "no manifest", "manifest cut", "newer"])
 def test_a_damaged_cache_is_made_again_and_a_later_releases_left_alone(
     command: Command, refuse: Callable[[Case], Ended], tmp_path: Path, kind: str, what: str
 ) -> None:
@@ -190,6 +190,9 @@ def test_a_damaged_cache_is_made_again_and_a_later_releases_left_alone(
         cut(damaged)
     elif what == "emptied":
         damaged.write_bytes(b"")
+    elif what == "bytes changed":
+        content = damaged.read_bytes()
+        damaged.write_bytes(content[:-16] + b"\xff" * 16)
     elif what == "no manifest":
         (place / "manifest.json").unlink()
     elif what == "manifest cut":
@@ -206,7 +209,7 @@ def test_a_damaged_cache_is_made_again_and_a_later_releases_left_alone(
 
 @pytest.mark.parametrize("kind", ["corpora", "tokens", "triplets"])
 def test_an_array_of_the_cache_that_runs_code_does_not(command: Command, tmp_path: Path, kind: str) -> None:
-    """Of the size that the manifest says, so that nothing is noticed before it is read."""
+    """With a manifest that agrees to it, so that nothing is noticed before it is read."""
     line = (
         "finetune --student {other} --triplets {triples} --out student --max-steps 1"
         if kind == "triplets"
@@ -220,6 +223,7 @@ def test_an_array_of_the_cache_that_runs_code_does_not(command: Command, tmp_pat
         good = array.read_bytes()
         evil_npy(array, {})
         array.write_bytes((array.read_bytes() + bytes(len(good)))[: len(good)])
+        manifest(sha256={})(array.parent)
         ended = command(line)
         TALLY.inputs += 1
         if ended.code != 0:  # where no single sentences are asked for, nobody looks at where each one starts

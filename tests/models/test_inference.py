@@ -95,6 +95,18 @@ def test_rows_come_out_in_the_order_of_the_sentences(encoder: SentenceEncoder, b
     np.testing.assert_allclose(embeddings, one_by_one(encoder, SENTENCES), atol=1e-5)
 
 
+def test_rows_and_sentences_are_cut_into_the_same_batches(encoder: SentenceEncoder) -> None:
+    shapes = []
+    encoder.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
+    full = CPU.batch_tokens // 16
+    sentences = ["cat " * 14] * (full + 6)
+    embed_rows(encoder, tokenize(sentences, encoder.tokenizer, encoder.max_length), CPU, normalize=False)
+    # a batch of 16 tokens each, and the 6 that are left; where there are threads, either may come first
+    assert sorted(shapes) == [(6, 16), (full, 16)]
+    embed_sentences(encoder, sentences, CPU, EncodeSettings())
+    assert sorted(shapes[2:]) == sorted(shapes[:2])
+
+
 def test_the_shapes_of_batches_are_few(encoder: SentenceEncoder) -> None:
     shapes = []
     encoder.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))

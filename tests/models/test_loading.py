@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
+from transformers.utils import logging
 
 from distilcse_cli.errors import ModelError, UsageError
 from distilcse_cli.models.encoder import load_encoder
@@ -369,8 +370,14 @@ def test_code_that_comes_with_a_model_is_not_run(folder: Path, tmp_path: Path) -
     assert not ran.exists()
 
 
-def test_loading_says_nothing_where_stderr_is_no_terminal(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_loading_and_saving_say_nothing(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    assert logging.is_progress_bar_enabled()
     tensors = load_file(folder / "model.safetensors")
     save_file({k: v for k, v in tensors.items() if "pooler" not in k}, folder / "model.safetensors", {"format": "pt"})
-    load_encoder(str(folder), pooler="avg")
+    save_student(load_encoder(str(folder), pooler="avg"), tmp_path / "student", card="", settings={})
     assert capfd.readouterr() == ("", "")
+    assert logging.is_progress_bar_enabled(), "whoever else uses transformers in this process has its bars"
