@@ -3,7 +3,8 @@
     python -m benchmarks.distill [--st-python PYTHON]
 
 All train the same student, some layers of the teacher, on the same lines of news, in slices that
-take turns; the first steps of a slice are not counted. Ours and the published loop start with
+take turns; the first steps of a slice are not counted. Our batches are each of one length, so
+our slices have more steps, for all lengths to be in each. Ours and the published loop start with
 the bank full; sentence-transformers has none, and learns from the teacher's stored rows by MSE.
 """
 
@@ -34,6 +35,10 @@ ST_SIDES = {
     "sentence-transformers bf16, eager attention, no dropout": (True, True),
 }
 """Name -> bf16, tuned."""
+
+
+OUR_STEPS = 5
+"""Our steps to one of theirs: of 12 batches of one length each, some rounds had twice the tokens of others."""
 
 
 def add_slices(parser: argparse.ArgumentParser) -> None:
@@ -85,12 +90,13 @@ def main() -> None:
         slices = slice_settings(arguments)
         of_both = slices | {"student": student, "tokens": made["tokens"], "rows": made["rows"]}
         of_both["bank_size"] = arguments.bank_size
+        of_ours = of_both | our_slices(arguments)
         teacher = str(resolve_reference(arguments.model))
         of_st = slices | {"model": student, "data": made["data"], "labels": made["rows"]}
         threads = arguments.threads
         peers, failed = open_peers(
             {
-                "ours": lambda: Peer("benchmarks.training_sides:OursDistill", of_both, threads=threads),
+                "ours": lambda: Peer("benchmarks.training_sides:OursDistill", of_ours, threads=threads),
                 "published loop": lambda: Peer(
                     "benchmarks.training_sides:PublishedDistill", of_both | {"teacher": teacher}, threads=threads
                 ),
@@ -101,7 +107,13 @@ def main() -> None:
         for peer in peers.values():
             peer.close()
     show(sides, failed)
-    facts = {"rounds": arguments.rounds, **slices, "bank_size": arguments.bank_size, "layers": arguments.layers}
+    facts = {
+        "rounds": arguments.rounds,
+        **slices,
+        "our_steps": of_ours["num_steps"],
+        "bank_size": arguments.bank_size,
+        "layers": arguments.layers,
+    }
     save("distill", facts | {"sides": sides, "failed": failed}, before, arguments.out)
 
 
@@ -112,6 +124,11 @@ def slice_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "num_warmup": arguments.warmup_steps,
         "num_steps": arguments.steps,
     }
+
+
+def our_slices(arguments: argparse.Namespace) -> dict[str, int]:
+    """What differs from it for us."""
+    return {"num_steps": OUR_STEPS * arguments.steps}
 
 
 def st_sides(
