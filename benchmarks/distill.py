@@ -46,8 +46,8 @@ def add_slices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="all-minilm-l6", help="teacher: folder, catalogue name or hub id")
     parser.add_argument("--layers", default="0,2,5", help="layers of it that the student keeps")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=30, help="counted steps of a slice")
-    parser.add_argument("--warmup-steps", type=int, default=8, help="steps before them")
+    parser.add_argument("--steps", type=int, default=12, help="counted steps of a slice")
+    parser.add_argument("--warmup-steps", type=int, default=3, help="steps before them")
     parser.add_argument(
         "--st-python",
         default=os.environ.get("BENCH_ST_PYTHON"),

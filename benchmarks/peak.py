@@ -57,6 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     add_slices(parser)
+    parser.set_defaults(steps=60, warmup_steps=8)  # ours alone
     parser.add_argument("--sentences", type=int, default=70_000, help="lines of news to train on")
     parser.add_argument("--lines", type=int, default=20_000, help="lines to encode")
     parser.add_argument("--bank-size", type=int, default=65_536)

@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     add_slices(parser)
+    parser.set_defaults(steps=60, warmup_steps=8)  # ours alone
     parser.add_argument("--sizes", default="60000,600000,1200000")
     parser.add_argument("--jobs", default=",".join(JOBS))
     parser.add_argument("--bank-size", type=int, default=65_536)
