@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import SHARED_DATA, add_options, compare, machine, open_peers, pin, save, show
-from benchmarks.distill import ST_SIDES, add_slices, our_slices, slice_settings, st_sides, write_student
+from benchmarks.distill import OUR_STEPS, ST_SIDES, add_slices, slice_settings, st_sides, write_student
 from benchmarks.peer import Peer
 from distilcse_cli.config import FinetuneSettings, TripletSettings
 from distilcse_cli.data.tokens import tokenize_corpus
@@ -52,9 +52,8 @@ def main() -> None:
         folder = Path(name)
         student, made = write_student(arguments, folder), write_triples(arguments, folder)
         slices = slice_settings(arguments)
-        ours = (
-            slices | our_slices(arguments) | {"student": student, "tokens": made["tokens"], "triples": made["triples"]}
-        )
+        ours = slice_settings(arguments, OUR_STEPS)
+        ours |= {"student": student, "tokens": made["tokens"], "triples": made["triples"]}
         of_st = slices | {"model": student, "data": made["data"]}
         peers, failed = open_peers(
             {"ours": lambda: Peer("benchmarks.training_sides:OursFinetune", ours, threads=arguments.threads)}

@@ -18,7 +18,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.common import add_options, machine, mixed_lines, pin, save, spread
-from benchmarks.distill import add_slices, slice_settings, write_corpus, write_student
+from benchmarks.distill import OUR_STEPS, add_slices, slice_settings, write_corpus, write_student
 from benchmarks.encode import Ours
 from benchmarks.training_sides import OursDistill
 from benchmarks.work import encode_multiply_adds, train_multiply_adds
@@ -57,7 +57,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     add_slices(parser)
-    parser.set_defaults(steps=60, warmup_steps=8)  # ours alone
     parser.add_argument("--sentences", type=int, default=70_000, help="lines of news to train on")
     parser.add_argument("--lines", type=int, default=20_000, help="lines to encode")
     parser.add_argument("--bank-size", type=int, default=65_536)
@@ -112,7 +111,7 @@ def _train_side(arguments: argparse.Namespace, folder: Path) -> tuple[OursDistil
         tokens=made["tokens"],
         rows=made["rows"],
         bank_size=arguments.bank_size,
-        **slice_settings(arguments),
+        **slice_settings(arguments, OUR_STEPS),
     )
     work = train_multiply_adds(
         np.asarray(side.tokens.lengths),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import add_options, compare, machine, open_peers, pin, read_lines, save, show
-from benchmarks.distill import add_slices, slice_settings, write_student
+from benchmarks.distill import OUR_STEPS, add_slices, slice_settings, write_student
 from benchmarks.peer import Peer
 from distilcse_cli.config import CorpusSettings, DistillSettings
 from distilcse_cli.data.corpus import Corpus, prepare_corpus
@@ -40,7 +40,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     add_slices(parser)
-    parser.set_defaults(steps=60, warmup_steps=8)  # ours alone
     parser.add_argument("--sizes", default="60000,600000,1200000")
     parser.add_argument("--jobs", default=",".join(JOBS))
     parser.add_argument("--bank-size", type=int, default=65_536)
@@ -72,7 +71,7 @@ def _starter(job: str, corpus: Corpus, student: str, arguments: argparse.Namespa
     else:
         teacher = load_encoder(arguments.model)
         tokens = tokenize_corpus(corpus, teacher.tokenizer, DistillSettings().max_length)
-        settings = slice_settings(arguments) | {
+        settings = slice_settings(arguments, OUR_STEPS) | {
             "corpus": str(corpus.folder),
             "tokens": str(tokens.folder),
             "student": student,

@@ -54,6 +54,16 @@ def test_padding_changes_nothing(tiny: Callable[..., Path]) -> None:
     torch.testing.assert_close(forward(*wider), forward(ids, mask), atol=2e-3, rtol=0)
 
 
+@pytest.mark.parametrize("width", [24, 32])
+def test_plain_and_fused_attention_equal_the_models_own(tiny: Callable[..., Path], width: int) -> None:
+    encoder = load_encoder(str(tiny("bert")), pooler="avg")
+    ids, mask = (torch.nn.functional.pad(tensor, (0, width - tensor.shape[1])) for tensor in batch(encoder))
+    with torch.no_grad():
+        wanted = encoder(ids, mask)
+    got = fastest_forward(encoder, BF16)(ids, mask)
+    torch.testing.assert_close(got, wanted, atol=0.03 * wanted.abs().max().item(), rtol=0)
+
+
 @pytest.mark.parametrize("kind", ["distilbert", "mpnet"])
 def test_other_architectures_run_as_they_are(tiny: Callable[..., Path], kind: str) -> None:
     encoder = load_encoder(str(tiny(kind)), pooler="avg")
