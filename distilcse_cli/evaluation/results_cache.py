@@ -17,7 +17,8 @@ from distilcse_cli.files import read_json, write_json
 from senteval import RegressorScore, StsScore, TransferScore
 from senteval.results import Score
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Counted up when what is kept changes, or the last digits of embeddings do."""
 _SCORES: dict[str, type[StsScore] | type[TransferScore] | type[RegressorScore]] = {
     kind.__name__: kind for kind in (StsScore, TransferScore, RegressorScore)
 }

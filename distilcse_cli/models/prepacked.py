@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distilcse_cli.models.pooling import needs_hidden_states
+from distilcse_cli.models.softmax import softmax_
 from distilcse_cli.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _attend(packed: Tensor, mask: Tensor) -> Tensor:
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     query, key, value = packed.contiguous()
     scores = (query @ key.transpose(-1, -2)).float().mul_(query.shape[-1] ** -0.5).add_(mask)
-    return scores.softmax(-1).to(torch.bfloat16) @ value
+    return softmax_(scores).to(torch.bfloat16) @ value
 
 
 class _Linear:
