@@ -6,7 +6,9 @@ import gzip
 import os
 import platform
 import random
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -150,6 +152,8 @@ def machine() -> dict[str, Any]:
 
 
 def save(name: str, facts: dict[str, Any], machine_before: dict[str, Any], out: Path | None = None) -> None:
-    """Write `benchmarks/results/NAME.json`."""
+    """Write `benchmarks/results/NAME.json`, with the command that was given."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    write_json(out or RESULTS / f"{name}.json", {"measured": today, "machine": machine_before, **facts})
+    command = shlex.join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]])
+    told = {"measured": today, "command": command, "machine": machine_before, **facts}
+    write_json(out or RESULTS / f"{name}.json", told)

@@ -5,7 +5,8 @@
 Every side embeds the same lines, news and captions half and half, in its own process. Ours calls
 `embed_sentences`, which `eval` calls as well and which takes windows as `encode` does; loading
 the model is counted on no side, and the first call, with all that it compiles, is told apart.
-The backends that need packages which do not go with this project's run with a Python of their own.
+The backends that need packages which do not go with this project's run with a Python of their own,
+or not at all where none is given.
 """
 
 import argparse
@@ -105,7 +106,11 @@ def main() -> None:
         common = {"model": str(resolve_reference(arguments.model)), "sentences": str(lines), "rows": folder}
         peers, failed = open_peers(
             {"ours": lambda: Peer("benchmarks.encode:Ours", common, threads=arguments.threads)}
-            | {name: _starter(common, side, pythons, arguments.threads) for name, side in ST_SIDES.items()}
+            | {
+                name: _starter(common, side, pythons, arguments.threads)
+                for name, side in ST_SIDES.items()
+                if side[0] == "torch" or pythons[side[0]]
+            }
         )
         sides = compare(peers, arguments.rounds, unit="sentences")
         for peer in peers.values():

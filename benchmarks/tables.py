@@ -12,7 +12,12 @@ from benchmarks.common import RESULTS
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- begin: drawn by `python -m benchmarks.tables` -->", "<!-- end -->"
-COMPARISONS = {"encode": "Encoding", "distill": "Stage-1 training", "finetune": "Stage-2 training"}
+COMPARISONS = {
+    "encode": "Encoding",
+    "encode_backends": "Encoding, more backends",
+    "distill": "Stage-1 training",
+    "finetune": "Stage-2 training",
+}
 PACKAGES = ("torch", "transformers", "sentence-transformers", "numpy")
 
 
@@ -48,8 +53,9 @@ def _section(
     machine = result["machine"]
     packages = ", ".join(f"{package} {machine[package]}" for package in PACKAGES if package in machine)
     threads = f", {machine['threads']} threads" if "threads" in machine else ""
+    command = result.get("command", f"python -m benchmarks.{name}")
     facts = (
-        f"`python -m benchmarks.{name}`, {result['measured']}, {result['rounds']} rounds: {machine['cpu']}, "
+        f"`{command}`, {result['measured']}, {result['rounds']} rounds: {machine['cpu']}, "
         f"{machine['cores']} cores{threads}, load {machine['load_before']:.2f} before; {packages}."
     )
     lines = [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]

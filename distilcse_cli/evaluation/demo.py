@@ -18,6 +18,7 @@ from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.runtime import Runtime, choose_runtime
 from distilcse_cli.training.distill import DistillSources, hold_out, run
 from distilcse_cli.training.signals import Interrupted
+from distilcse_cli.training.steps import NonFiniteLoss
 from senteval.tables import format_score
 
 TEACHER, ARTICLES = "all-minilm-l6", "news-articles"
@@ -119,6 +120,9 @@ def _distill(
         # a run's own words promise a --resume, which the demo does not have
         hint = "the same command starts the distillation anew; downloads and the teacher's rows are kept"
         raise Interrupted("interrupted during the distillation", stopped.by, hint=hint) from None
+    except NonFiniteLoss as error:
+        # likewise the `--lr` of a run's
+        raise NonFiniteLoss(error.message, hint="try --compute-dtype float32") from error
 
 
 def _sts_averages(models: dict[str, SentenceEncoder], runtime: Runtime) -> dict[str, float | None]:

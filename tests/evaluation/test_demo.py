@@ -12,6 +12,7 @@ import pytest
 from distilcse_cli.data import catalogue
 from distilcse_cli.evaluation.demo import ARTICLES, TEACHER, run_demo
 from distilcse_cli.training.signals import Interrupted
+from distilcse_cli.training.steps import NonFiniteLoss
 from distilcse_cli.training.teacher_rows import StoredTeacher
 from tests.training.conftest import write_corpus
 
@@ -80,3 +81,13 @@ def test_an_interrupted_demo_says_what_helps_and_the_same_again_ends(
     assert "is kept in" not in said, "nothing of the training is used again"
     assert demo().keys() >= {"model.safetensors", "distilcse.json"}
     assert not (tmp_path / "demo" / "student.run").exists()
+
+
+def test_a_loss_that_is_not_finite_hints_at_an_option_of_the_demo(
+    demo: Callable[[], dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = StoredTeacher.rows
+    monkeypatch.setattr(StoredTeacher, "rows", lambda *arguments: rows(*arguments) * float("nan"))
+    with pytest.raises(NonFiniteLoss, match="step 1") as stopped:
+        demo()
+    assert stopped.value.hint == "try --compute-dtype float32"
