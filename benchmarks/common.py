@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,25 @@ def ratios(slow: Sequence[float], fast: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(slow, fast, strict=True)]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """`--rounds`, `--threads` and `--cores`, the same in every comparison."""
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=num_usable_cores(), help="of each side (default: all cores)")
-    parser.add_argument("--out", type=Path, help="result file (default: benchmarks/results/NAME.json)")
+def whole(most: int | None = None) -> Callable[[str], int]:
+    """A type of options: a whole number from 1 on, to `most` where it is given."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < 1 or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"{value} is not from 1 {'on' if most is None else f'to {most}'}")
+        return value
+
+    return number
+
+
+def add_options(parser: argparse.ArgumentParser, *, out: bool = True) -> None:
+    """`--rounds`, `--threads` and `--out`, the same in every comparison."""
+    cores = num_usable_cores()
+    parser.add_argument("--rounds", type=whole(), default=7)
+    parser.add_argument("--threads", type=whole(cores), default=cores, help="of each side (default: all cores)")
+    if out:
+        parser.add_argument("--out", type=Path, help="result file (default: benchmarks/results/NAME.json)")
 
 
 def pin(threads: int) -> list[int]:
@@ -79,11 +94,19 @@ def open_peers(sides: Mapping[str, Callable[[], Peer]]) -> tuple[dict[str, Peer]
     return peers, failed
 
 
+def require(peers: Mapping[str, Peer], *names: str) -> None:
+    """End with one line when a side that the others are compared with could not be set up."""
+    for name in names:
+        if name not in peers:
+            raise SystemExit(f"nothing to compare with: {name} could not be set up")
+
+
 def compare(peers: Mapping[str, Peer], rounds: int, *, unit: str, ours: str = "ours") -> dict[str, Any]:
     """Let the sides take turns; how many `unit` a second each does, and how many times ours is as fast.
 
     Each side's figures have `num` of what it has done in `seconds`. The ratio is taken round by round.
     """
+    require(peers, ours)
     figures: dict[str, list[dict[str, Any]]] = {name: [] for name in peers}
     for number in range(rounds):
         for name, peer in peers.items():
@@ -147,7 +170,7 @@ def machine() -> dict[str, Any]:
         "load_before": os.getloadavg()[0],
         "platform": platform.platform(),
         "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **{package: version(package) for package in PACKAGES if find_spec(package.replace("-", "_"))},
     }
 
 

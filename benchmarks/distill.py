@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import add_options, compare, machine, open_peers, pin, read_lines, save, show
+from benchmarks.common import add_options, compare, machine, open_peers, pin, read_lines, save, show, whole
 from benchmarks.peer import Peer
 from distilcse_cli.config import CorpusSettings, DistillSettings
 from distilcse_cli.data.corpus import prepare_corpus
@@ -45,11 +45,11 @@ def add_slices(parser: argparse.ArgumentParser) -> None:
     """Options of both stages."""
     parser.add_argument("--model", default="all-minilm-l6", help="teacher: folder, catalogue name or hub id")
     parser.add_argument("--layers", default="0,2,5", help="layers of it that the student keeps")
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=whole(), default=128)
     parser.add_argument(
-        "--steps", type=int, default=12, help=f"counted steps of a slice; ours has {OUR_STEPS} times as many"
+        "--steps", type=whole(), default=12, help=f"counted steps of a slice; ours has {OUR_STEPS} times as many"
     )
-    parser.add_argument("--warmup-steps", type=int, default=3, help="steps before them")
+    parser.add_argument("--warmup-steps", type=whole(), default=3, help="steps before them")
     parser.add_argument(
         "--st-python",
         default=os.environ.get("BENCH_ST_PYTHON"),

@@ -4,7 +4,7 @@
 
 Every side embeds the same lines, news and captions half and half, in its own process. Ours calls
 `embed_sentences`, which `eval` calls as well and which takes windows as `encode` does; loading
-the model is counted on no side, and the first call, with all that it compiles, is told apart.
+the model is counted on no side, and the first pass of ours is told apart.
 The backends that need packages which do not go with this project's run with a Python of their own,
 or not at all where none is given.
 """
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import add_options, compare, machine, mixed_lines, open_peers, pin, save, show
+from benchmarks.common import add_options, compare, machine, mixed_lines, open_peers, pin, require, save, show, whole
 from benchmarks.peer import Peer
 from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings
@@ -29,7 +29,7 @@ REFERENCE = "sentence-transformers fp32"
 """The side that the others' cosines are taken to: the library's defaults."""
 ST_SIDES = {
     REFERENCE: ("torch", "float32", 32),
-    "sentence-transformers bf16 weights": ("torch", "bfloat16", 128),
+    "sentence-transformers bf16 weights": ("torch", "bfloat16", None),
     "sentence-transformers ONNX fp32": ("onnx", "float32", None),
     "sentence-transformers ONNX int8": ("onnx", "int8", None),
     "sentence-transformers OpenVINO fp32": ("openvino", "float32", None),
@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     parser.add_argument("--model", default="all-minilm-l6", help="folder, catalogue name or hub id")
-    parser.add_argument("--sentences", type=int, default=20_000)
+    parser.add_argument("--sentences", type=whole(), default=20_000)
     parser.add_argument(
         "--onnx-python",
         default=os.environ.get("BENCH_ONNX_PYTHON"),
@@ -109,9 +109,11 @@ def main() -> None:
             | {
                 name: _starter(common, side, pythons, arguments.threads)
                 for name, side in ST_SIDES.items()
-                if side[0] == "torch" or pythons[side[0]]
+                if _is_asked(side, pythons)
             }
         )
+        failed |= {name: f"no --{side[0]}-python" for name, side in ST_SIDES.items() if not _is_asked(side, pythons)}
+        require(peers, REFERENCE)
         sides = compare(peers, arguments.rounds, unit="sentences")
         for peer in peers.values():
             peer.close()
@@ -124,6 +126,10 @@ def main() -> None:
     )
     facts = {"rounds": arguments.rounds, "num_sentences": arguments.sentences, "sides": sides, "failed": failed}
     save("encode", facts, before, arguments.out)
+
+
+def _is_asked(side: tuple[str, str, int | None], pythons: dict[str, str | None]) -> bool:
+    return side[0] == "torch" or pythons[side[0]] is not None
 
 
 def _starter(

@@ -44,9 +44,12 @@ class Peer:
         command = [python or sys.executable, "-m", "benchmarks.peer", side, json.dumps(settings)]
         several = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
         environment = os.environ | dict.fromkeys(several, str(threads)) | {"TOKENIZERS_PARALLELISM": "true"}
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        try:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        except OSError as error:
+            raise SideFailed(f"cannot run {command[0]}: {error.strerror}") from error
         try:
             self.facts = self._answer()
         except SideFailed:

@@ -46,13 +46,16 @@ def main() -> None:
     arguments = parser.parse_args()
 
     before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
-    sizes = [int(size) for size in arguments.sizes.split(",")]
+    sizes = sorted(int(size) for size in arguments.sizes.split(","))
+    jobs_asked = arguments.jobs.split(",")
+    if not set(jobs_asked) <= set(JOBS):
+        parser.error(f"--jobs are some of {', '.join(JOBS)}, not {arguments.jobs}")
     jobs: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         corpora = {f"{size:,}": corpus_of(size, folder) for size in sizes}
         student = write_student(arguments, folder)
-        for job in arguments.jobs.split(","):
+        for job in jobs_asked:
             starters = {size: _starter(job, corpus, student, arguments, folder) for size, corpus in corpora.items()}
             peers, failed = open_peers(starters)
             jobs[job] = compare(peers, arguments.rounds, unit="sentences", ours=next(iter(peers)))

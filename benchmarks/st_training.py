@@ -25,7 +25,7 @@ class _Ticks(transformers.TrainerCallback):
 
 
 class STTrainer:
-    """Slices of training; subclasses say on what and with which loss.
+    """Slices of training; its arguments say on what.
 
     Args:
         model: folder of the student.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from benchmarks.common import SHARED_DATA, machine, ratios, save, spread, take_turns
+from benchmarks.common import SHARED_DATA, add_options, machine, pin, ratios, save, spread, take_turns
 from distilcse_cli import console
 from distilcse_cli.evaluation.scoring import evaluate_encoder
 from distilcse_cli.evaluation.settings import EvalSettings
@@ -81,14 +81,17 @@ class Ours:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    add_options(parser)
     parser.add_argument("--model", default="all-minilm-l6", help="folder, catalogue name or hub id")
     parser.add_argument("--data", type=Path, default=SHARED_DATA / "senteval")
     arguments = parser.parse_args()
 
-    before = machine()
+    before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
+    torch.set_num_threads(arguments.threads)
     folder = resolve_reference(arguments.model)
     slow, fast = SentEvalPath(folder, arguments.data), Ours(folder, arguments.data)
+    if fast.encoder.pooling != "avg":
+        parser.error(f"SentEval's path here averages; {arguments.model} is pooled by {fast.encoder.pooling}")
     seconds = take_turns({"SentEval's path": slow.run, "ours": fast.run}, arguments.rounds)
     ratio = spread(ratios(seconds["SentEval's path"], seconds["ours"]))
     sides = {
@@ -101,7 +104,8 @@ def main() -> None:
     ]
     console.result(console.table(("", "encodings", "seconds", "average"), rows, align="lrrr"))
     console.result(f"ratio {ratio['median']:.1f} ({ratio['min']:.1f} to {ratio['max']:.1f} over the rounds)")
-    save("sts", {"rounds": arguments.rounds, "sides": sides, "ratio": ratio, "dtype": fast.runtime.dtype}, before)
+    facts = {"rounds": arguments.rounds, "sides": sides, "ratio": ratio, "dtype": fast.runtime.dtype}
+    save("sts", facts, before, arguments.out)
 
 
 if __name__ == "__main__":

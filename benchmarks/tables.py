@@ -3,6 +3,7 @@
 python -m benchmarks.tables
 """
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,14 +53,18 @@ def _section(
 ) -> str:
     machine = result["machine"]
     packages = ", ".join(f"{package} {machine[package]}" for package in PACKAGES if package in machine)
-    threads = f", {machine['threads']} threads" if "threads" in machine else ""
+    threads = f", {_counted(machine['threads'], 'thread')}" if "threads" in machine else ""
     command = result.get("command", f"python -m benchmarks.{name}")
     facts = (
-        f"`{command}`, {result['measured']}, {result['rounds']} rounds: {machine['cpu']}, "
-        f"{machine['cores']} cores{threads}, load {machine['load_before']:.2f} before; {packages}."
+        f"`{command}`, {result['measured']}, {_counted(result['rounds'], 'round')}: {machine['cpu']}, "
+        f"{_counted(machine['cores'], 'core')}{threads}, load {machine['load_before']:.2f} before; {packages}."
     )
     lines = [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
     return "\n".join([f"### {title}", "", facts, "", *lines])
+
+
+def _counted(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
 def _of(values: dict[str, float], digits: int) -> str:
@@ -80,7 +85,8 @@ def _comparison(name: str, title: str, result: dict[str, Any]) -> str:
     notes = [f"Not measured: {side}: {reason}" for side, reason in result["failed"].items()]
     first = result["sides"]["ours"]["facts"].get("first_call_seconds")
     if first is not None:
-        notes.append(f"The first call of ours, with all that it prepares, takes {first:.1f} s.")
+        later = result["sides"]["ours"]["last_round"]["seconds"]
+        notes.append(f"The first pass of ours took {first:.1f} s, the last {later:.1f} s.")
     return "\n\n".join([section, *notes])
 
 
@@ -96,7 +102,8 @@ def _transfer(result: dict[str, Any]) -> str:
         for name, task in result["tasks"].items()
     ]
     header = ("task", "sequential, s", "batched, s", "ours is × as fast")
-    return _section("transfer", "Transfer classifiers", result, header, rows)
+    note = f"Sequential: {result['sequential']}."
+    return _section("transfer", "Transfer classifiers", result, header, rows) + f"\n\n{note}"
 
 
 def _extract(result: dict[str, Any]) -> str:
@@ -140,10 +147,11 @@ def _peak(result: dict[str, Any]) -> str:
         f"{job}: " + ", ".join(f"`{op}` {part:.1f} %" for op, part in told["top_ops_percent"].items())
         for job, told in result["jobs"].items()
     ]
-    return "\n\n".join([section, "Time by operator. " + "; ".join(shares) + "."])
+    return "\n\n".join([section, "Time by operator; encoding with one thread. " + "; ".join(shares) + "."])
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     document = DOCUMENT.read_text(encoding="utf-8")
     DOCUMENT.write_text(with_tables(document, draw()), encoding="utf-8")
 

@@ -11,24 +11,19 @@ keeps to one torch thread, which suits its small steps best.
 """
 
 import argparse
-import datetime
-import os
-import platform
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.common import SHARED_DATA, add_options, machine, save, spread
 from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings
-from distilcse_cli.files import write_json
-from distilcse_cli.runtime import choose_runtime, num_usable_cores
+from distilcse_cli.runtime import choose_runtime
 from senteval.classifier import Fold, fit_sequentially
 from senteval.embedding import encode_distinct
 from senteval.loading import load_tasks
@@ -36,8 +31,6 @@ from senteval.transfer import features, protocol_of
 from senteval.validation import L2_GRID, ClassifierSettings, Score, inner_kfold, kfold_then_test, split
 
 TASKS = ("MR", "CR", "SUBJ", "MPQA", "SST2", "TREC", "MRPC")
-RESULTS = Path(__file__).parent / "results" / "transfer.json"
-SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 SAMPLE_STEPS = 4000
 
 Part = tuple[np.ndarray, np.ndarray]
@@ -125,7 +118,7 @@ def measure(job: Job, *, whole: bool) -> Measured:
     return Measured(batched, sequential, score)
 
 
-def real_jobs(model: str, data: Path, mode: Any, cache: Path | None) -> list[Job]:
+def real_jobs(model: str, data: Path, mode: Any) -> list[Job]:
     """The tasks on a model's pooled embeddings, not normalized."""
     loaded = load_tasks(TASKS, data, mode=mode)
 
@@ -133,13 +126,8 @@ def real_jobs(model: str, data: Path, mode: Any, cache: Path | None) -> list[Job
         from distilcse_cli.models.encoder import load_encoder
         from distilcse_cli.models.inference import embed_sentences
 
-        if cache is not None and cache.is_file():
-            return np.load(cache, allow_pickle=False)
         runtime = choose_runtime("cpu", "float32")
-        embeddings = embed_sentences(load_encoder(model), sentences, runtime, EncodeSettings(normalize=False))
-        if cache is not None:
-            np.save(cache, embeddings)
-        return embeddings
+        return embed_sentences(load_encoder(model), sentences, runtime, EncodeSettings(normalize=False))
 
     embeddings = encode_distinct(encode, (sentence for task in loaded for sentence in task.sentences()))
     protocol = protocol_of(mode)
@@ -190,9 +178,6 @@ def warm_up() -> None:
 def report(jobs: Sequence[Job], rounds: Sequence[Sequence[Measured]]) -> dict[str, Any]:
     """Medians and spreads by task and over all."""
 
-    def spread(values: Sequence[float]) -> dict[str, float]:
-        return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
     def total(field: Callable[[Measured], float]) -> list[float]:
         return [sum(field(measured) for measured in measured_round) for measured_round in rounds]
 
@@ -230,41 +215,28 @@ def table(tasks: dict[str, Any]) -> str:
     return console.table(header, [row(name, task) for name, task in tasks.items()], align="lrrrrr")
 
 
-def machine() -> dict[str, Any]:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": num_usable_cores(),
-        "load_before": os.getloadavg()[0],
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "numpy", "scikit-learn")},
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    add_options(parser)
+    parser.set_defaults(threads=1)  # several are processes of the batched side, which the other side has not
     parser.add_argument("--tasks", default=",".join(TASKS), help="comma-separated")
     parser.add_argument("--mode", choices=("test", "fasttest"), default="test")
-    parser.add_argument("--threads", type=int, default=num_usable_cores(), help="processes of the batched side")
     parser.add_argument("--model", default="all-minilm-l6", help="folder, catalogue name or hub id")
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("DISTILCSE_DATA", SHARED_DATA)) / "senteval")
+    parser.add_argument("--data", type=Path, default=SHARED_DATA / "senteval")
     parser.add_argument("--random", type=int, metavar="WIDTH", help="random features of this width, no model or data")
-    parser.add_argument("--cache", type=Path, help=".npy file that keeps the embeddings for the next run")
     parser.add_argument("--whole", action="store_true", help="run all of the sequential side, not a sample of it")
-    parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
 
     torch.set_num_threads(arguments.threads)
-    facts = machine() | {"threads": arguments.threads}
+    before = machine() | {"threads": arguments.threads}
+    names = arguments.tasks.split(",")
+    if not set(names) <= set(TASKS):
+        parser.error(f"--tasks are some of {', '.join(TASKS)}, not {arguments.tasks}")
     if arguments.random:
         jobs = random_jobs(arguments.random, arguments.mode)
     else:
-        jobs = real_jobs(arguments.model, arguments.data, arguments.mode, arguments.cache)
-    jobs = [job for job in jobs if job.name in arguments.tasks.split(",")]
+        jobs = real_jobs(arguments.model, arguments.data, arguments.mode)
+    jobs = [job for job in jobs if job.name in names]
     warm_up()
     rounds = []
     for number in range(arguments.rounds):
@@ -273,18 +245,14 @@ def main() -> None:
 
     tasks = report(jobs, rounds)
     console.result(table(tasks))
-    write_json(
-        arguments.out,
-        {
-            "measured": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "features": f"random, {arguments.random} wide" if arguments.random else f"{arguments.model}, pooled",
-            "mode": arguments.mode,
-            "sequential": "whole" if arguments.whole else "seconds a step of a sample, times the steps of all fits",
-            "rounds": arguments.rounds,
-            "machine": facts,
-            "tasks": tasks,
-        },
-    )
+    facts = {
+        "features": f"random, {arguments.random} wide" if arguments.random else f"{arguments.model}, pooled",
+        "mode": arguments.mode,
+        "sequential": "whole" if arguments.whole else "seconds a step of a sample, times the steps of all fits",
+        "rounds": arguments.rounds,
+        "tasks": tasks,
+    }
+    save("transfer", facts, before, arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The main job from beginning to end on real text: what `make demo` runs."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from senteval.tables import format_score
 
 TEACHER, ARTICLES = "all-minilm-l6", "news-articles"
 KEEP_LAYERS = (0, 2, 4)
+SENTENCES = "sentences.txt"
 # below five words news text is mostly captions' leftovers, above sixty a splitter has missed something
 CORPUS = CorpusSettings(text_column="text", split_sentences=True, min_words=5, max_words=60)
 
@@ -72,10 +74,8 @@ def run_demo(
     _require_own(student)
     teacher_folder, articles = catalogue.fetch(TEACHER), catalogue.fetch(ARTICLES)
     corpus = prepare_corpus([str(articles)], CORPUS)
-    text = out / "sentences.txt"
-    with atomic_path(text) as temporary:
-        sentences = islice(corpus, num_sentences)
-        temporary.write_text("".join(f"{sentence}\n" for sentence in sentences), encoding="utf-8")
+    text = out / SENTENCES
+    _write_sentences(text, islice(corpus, num_sentences))
 
     sources = DistillSources(
         teacher=str(teacher_folder), student=str(teacher_folder), corpus=(str(text),), keep_layers=KEEP_LAYERS
@@ -122,7 +122,8 @@ def _distill(
         raise Interrupted("interrupted during the distillation", stopped.by, hint=hint) from None
     except NonFiniteLoss as error:
         # likewise the `--lr` of a run's
-        raise NonFiniteLoss(error.message, hint="try --compute-dtype float32") from error
+        narrow = choose_runtime(device, compute_dtype).dtype != "float32"
+        raise NonFiniteLoss(error.message, hint="try --compute-dtype float32" if narrow else None) from error
 
 
 def _sts_averages(models: dict[str, SentenceEncoder], runtime: Runtime) -> dict[str, float | None]:
@@ -142,14 +143,31 @@ def _sts_averages(models: dict[str, SentenceEncoder], runtime: Runtime) -> dict[
 def _require_own(student: Path) -> None:
     """Refuse what no demo made. The student of an earlier one stays until the new one takes its place."""
     try:
-        if student.exists() and not _is_stage_1(student):
+        if student.exists() and not _is_own(student):
             raise DataError(f"{student} was not made by the demo", hint="choose another --out")
     except OSError as error:
         raise DataError(f"cannot use {student}: {error.strerror}", hint="choose another --out") from error
 
 
-def _is_stage_1(student: Path) -> bool:
+def _is_own(student: Path) -> bool:
     try:
-        return read_json(student / "distilcse.json").get("stage") == "distill"
-    except DataError:
+        facts = read_json(student / "distilcse.json")
+        asked = facts["asked"]
+        inputs = [Path(path).name for path in asked["corpus"]]
+        same = asked["teacher"] == asked["student"] and Path(asked["teacher"]).is_absolute()
+        return facts["stage"] == "distill" and same and inputs == [SENTENCES] and asked["keep_layers"] == [*KEEP_LAYERS]
+    except (DataError, KeyError, TypeError):
         return False
+
+
+def _write_sentences(text: Path, sentences: Iterable[str]) -> None:
+    """Replace an earlier demo's sentences, which are the same ones or the first of them, but nobody else's text."""
+    content = "".join(f"{sentence}\n" for sentence in sentences).encode()
+    try:
+        earlier = text.read_bytes() if text.exists() else b""
+    except OSError as error:
+        raise DataError(f"cannot use {text}: {error.strerror}", hint="choose another --out") from error
+    if not (content.startswith(earlier) or earlier.startswith(content)):
+        raise DataError(f"{text} was not made by the demo", hint="choose another --out")
+    with atomic_path(text) as temporary:
+        temporary.write_bytes(content)

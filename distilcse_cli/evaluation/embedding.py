@@ -1,6 +1,7 @@
 """All sentences of an evaluation through a model: each once, the longest first, with progress."""
 
 from collections.abc import Sequence, Sized
+from threading import Lock
 
 import numpy as np
 
@@ -37,13 +38,15 @@ def embed_all(
     order = np.argsort([-len(sentence) for sentence in sentences], kind="stable")
     embeddings = np.empty((len(sentences), encoder.embedding_dim), dtype=np.float32)
     start = num_truncated = 0
+    lock = Lock()
     with console.Progress("encode", len(sentences), "sentences") as progress:
 
         def count(_module: object, _inputs: object, batch: Sized) -> None:
-            # some batches are filled up with rows that are not kept
-            progress.update(min(len(batch) * ranks.world_size, len(sentences) - progress.done))
+            with lock:  # some batches are filled up with rows that are not kept
+                progress.update(min(len(batch) * ranks.world_size, len(sentences) - progress.done))
 
-        hook = encoder.register_forward_hook(count)
+        # every way to embed looks up its tokens' embeddings here, in several threads
+        hook = encoder.backbone.get_input_embeddings().register_forward_hook(count)
         try:
             longest_first = (sentences[row] for row in order)
             for window in embed_stream(encoder, longest_first, runtime, settings, window_rows=WINDOW_ROWS, ranks=ranks):

@@ -1,6 +1,7 @@
 """Scores of earlier runs, a file for each model, task and choice of settings.
 
-A file's name is the hash of everything that the score depends on, so what is found is right.
+A file's name is the hash of everything that the score depends on, so what is found is right; how
+sentences are batched is not among it, though it may change the last digit of an embedding.
 """
 
 import hashlib
@@ -17,8 +18,7 @@ from distilcse_cli.files import read_json, write_json
 from senteval import RegressorScore, StsScore, TransferScore
 from senteval.results import Score
 
-FORMAT_VERSION = 2
-"""Counted up when what is kept changes, or the last digits of embeddings do."""
+FORMAT_VERSION = 1
 _SCORES: dict[str, type[StsScore] | type[TransferScore] | type[RegressorScore]] = {
     kind.__name__: kind for kind in (StsScore, TransferScore, RegressorScore)
 }

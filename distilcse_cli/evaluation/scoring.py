@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, cast
 
+import torch
+
 from distilcse_cli import console
 from distilcse_cli.data.tokens import tokenizer_fingerprint
 from distilcse_cli.errors import ModelError
@@ -15,6 +17,7 @@ from distilcse_cli.evaluation.results_cache import TaskResult
 from distilcse_cli.evaluation.settings import Aggregation, EvalSettings, Mode
 from distilcse_cli.evaluation.tasks import EvalData
 from distilcse_cli.models.encoder import SentenceEncoder
+from distilcse_cli.models.inference import NUMERICS
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 from senteval import Protocol, Results, evaluate_loaded, protocol_of
@@ -114,6 +117,9 @@ def model_facts(encoder: SentenceEncoder, settings: EvalSettings, runtime: Runti
         "normalize": settings.normalize,
         "max_length": settings.max_length or encoder.max_length,
         "dtype": runtime.dtype,
+        "device": runtime.device.partition(":")[0],
+        "torch_version": torch.__version__,
+        "numerics": NUMERICS,
     }
 
 

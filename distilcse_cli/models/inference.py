@@ -31,6 +31,8 @@ from distilcse_cli.runtime import Runtime
 if TYPE_CHECKING:
     from distilcse_cli.models.encoder import SentenceEncoder
 
+NUMERICS = 2
+"""Counted up when a change of the code changes last digits of embeddings; what is kept across versions names it."""
 WINDOW_ROWS = 8192
 """Sentences tokenized and sorted by length together. More would save no padding to speak of."""
 WINDOW_CHARS = 1 << 24
@@ -227,7 +229,8 @@ def _fill_together(
     numbers = [np.concatenate([*share, np.empty(0, np.int64)]) for share in shares]
 
     def fill_share() -> np.ndarray | None:
-        _fill_in_threads(fill, shares[ranks.rank], num_threads)
+        # as in a process alone, whatever the share: last digits depend on the threads of a product
+        _fill_in_threads(fill, shares[ranks.rank], num_threads if len(batches) > 1 else 1)
         return embeddings[numbers[ranks.rank]] if ranks.world_size > 1 else None
 
     for rows, filled in zip(numbers, ranks.exchanged(fill_share), strict=True):
@@ -241,8 +244,7 @@ def _fill_in_threads(fill: Callable[[Iterator[np.ndarray]], None], batches: list
     Threads that share one batch wait for each other behind every product: MiniLM encoded 1,500
     sentences a second that way on two cores, and 1,700 with a batch a thread.
     """
-    num_workers = min(num_threads, len(batches))
-    if num_workers < 2:
+    if num_threads < 2 or not batches:
         return fill(iter(batches))
     queue = iter(batches)  # a list's iterator may be shared: each batch is taken once
 
@@ -251,6 +253,7 @@ def _fill_in_threads(fill: Callable[[Iterator[np.ndarray]], None], batches: list
         fill(queue)
 
     try:
+        num_workers = min(num_threads, len(batches))
         with ThreadPoolExecutor(num_workers) as pool:
             works = [pool.submit(work) for _ in range(num_workers)]
             try:
@@ -268,7 +271,9 @@ def _fill_in_threads(fill: Callable[[Iterator[np.ndarray]], None], batches: list
 def _memory_errors(runtime: Runtime, batch_tokens: int) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
         raise DeviceError(
             f"{runtime.device} has too little memory for {batch_tokens:,} tokens at once", hint="lower --batch-tokens"
         ) from error

@@ -25,7 +25,7 @@ from distilcse_cli.data.tokens import tokenizer_fingerprint
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import atomic_path, fsync, write_json
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.inference import WINDOW_CHARS, WINDOW_ROWS, EmbeddedWindow, tokens_of_a_batch
+from distilcse_cli.models.inference import NUMERICS, WINDOW_CHARS, WINDOW_ROWS, EmbeddedWindow, tokens_of_a_batch
 from distilcse_cli.models.rounds import embed_rounds
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
@@ -46,8 +46,8 @@ from distilcse_cli.teacher.store import (
 
 _BATCHES = ("window_rows", "window_chars", "batch_tokens", "device")
 """Fields that decide which sentences share a batch, hence the last digits of a row."""
-_MACHINE = ("num_threads", "torch_version")
-"""Fields that may change the last digits as well, but on most machines do not."""
+_MACHINE = ("num_threads", "torch_version", "numerics")
+"""Fields that may change the last digits as well."""
 _PROGRESS = ("rows_done", "num_truncated")
 
 
@@ -139,6 +139,7 @@ def _manifest(
         "window_chars": WINDOW_CHARS,
         "num_threads": torch.get_num_threads(),
         "torch_version": torch.__version__,
+        "numerics": NUMERICS,
         "distilcse_version": __version__,
     }
 

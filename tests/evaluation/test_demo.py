@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from distilcse_cli.data import catalogue
+from distilcse_cli.errors import DataError
 from distilcse_cli.evaluation.demo import ARTICLES, TEACHER, run_demo
 from distilcse_cli.training.signals import Interrupted
 from distilcse_cli.training.steps import NonFiniteLoss
@@ -83,11 +85,30 @@ def test_an_interrupted_demo_says_what_helps_and_the_same_again_ends(
     assert not (tmp_path / "demo" / "student.run").exists()
 
 
-def test_a_loss_that_is_not_finite_hints_at_an_option_of_the_demo(
+def test_a_loss_that_is_not_finite_hints_at_no_option_that_the_demo_lacks(
     demo: Callable[[], dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = StoredTeacher.rows
     monkeypatch.setattr(StoredTeacher, "rows", lambda *arguments: rows(*arguments) * float("nan"))
     with pytest.raises(NonFiniteLoss, match="step 1") as stopped:
         demo()
-    assert stopped.value.hint == "try --compute-dtype float32"
+    assert stopped.value.hint is None, "it runs in float32 as it is, and has no --lr"
+
+
+def test_text_and_students_that_no_demo_made_stay(demo: Callable[[], dict[str, bytes]], tmp_path: Path) -> None:
+    student, text = tmp_path / "demo" / "student", tmp_path / "demo" / "sentences.txt"
+    student.mkdir(parents=True)
+    # as README's five lines leave it
+    asked = {"teacher": TEACHER, "student": TEACHER, "corpus": ["sentences.txt"], "keep_layers": [0, 2, 4]}
+    facts = json.dumps({"stage": "distill", "asked": asked})
+    (student / "distilcse.json").write_text(facts, encoding="utf-8")
+    with pytest.raises(DataError, match=r"student was not made by the demo"):
+        demo()
+    assert (student / "distilcse.json").read_text(encoding="utf-8") == facts
+
+    shutil.rmtree(student)
+    text.write_text("years of work\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"sentences\.txt was not made by the demo"):
+        demo()
+    assert text.read_text(encoding="utf-8") == "years of work\n"
+    assert not student.exists()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy.stats import pearsonr, spearmanr
 
+from distilcse_cli import console
 from distilcse_cli.errors import ModelError
 from distilcse_cli.evaluation.embedding import embed_all
 from distilcse_cli.evaluation.scoring import evaluate_encoder
@@ -53,7 +54,9 @@ def test_each_distinct_sentence_of_all_tasks_is_encoded_once(encoder: SentenceEn
     assert list(evaluation.results.scores) == ["STSBenchmark", "SICKRelatedness", "CR", "MR"]
 
 
-def test_results_are_reused_only_where_nothing_has_changed(encoder: SentenceEncoder, tiny: Tiny) -> None:
+def test_results_are_reused_only_where_nothing_has_changed(
+    encoder: SentenceEncoder, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counter = SentenceCounter(encoder)
     data, settings = data_of(sts()), EvalSettings()
     first = evaluate_encoder(encoder, data, settings, FP32)
@@ -80,6 +83,10 @@ def test_results_are_reused_only_where_nothing_has_changed(encoder: SentenceEnco
     evaluate_encoder(encoder, data_of(sts(), fingerprint="other"), settings, FP32)
     evaluate_encoder(encoder, data, settings, replace(FP32, dtype="bfloat16"))
     assert counter.take() == 4 * len(PAIRS)
+    with monkeypatch.context() as patch:
+        patch.setattr("distilcse_cli.evaluation.scoring.NUMERICS", -1)
+        evaluate_encoder(encoder, data, settings, FP32)
+        assert counter.take() == 2 * len(PAIRS)
     with torch.no_grad():
         next(encoder.parameters()).mul_(2)
     evaluate_encoder(encoder, data, settings, FP32)
@@ -174,3 +181,19 @@ def test_an_embedding_that_is_not_finite_names_its_sentence(encoder: SentenceEnc
         encoder.backbone.get_input_embeddings().weight[token] = torch.nan
     with pytest.raises(ModelError, match=r"'a child plays in the river'|'the river is big'"):
         evaluate_encoder(encoder, data_of(sts()), EvalSettings(), FP32)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_progress_counts_every_sentence(encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    counted = []
+
+    class Counter(console.Progress):
+        def update(self, num_units: int, facts: str = "") -> None:
+            counted.append(num_units)
+            super().update(num_units, facts)
+
+    monkeypatch.setattr(console, "Progress", Counter)
+    sentences = [" ".join(["cat"] * length) for length in range(1, 31)]
+    embed_all(encoder, sentences, replace(FP32, dtype=dtype), EvalSettings(batch_tokens=40).encode_settings())
+    assert sum(counted) == len(sentences)
+    assert len(counted) > 3, "batch by batch"

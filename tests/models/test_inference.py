@@ -1,5 +1,6 @@
 import gc
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from distilcse_cli.models.inference import (
     first_non_finite_row,
     windows,
 )
+from distilcse_cli.ranks import Ranks
 from distilcse_cli.runtime import Runtime
 
 CPU = Runtime(device="cpu", dtype="float32", reason="test")
@@ -237,3 +239,23 @@ def test_a_gpu_gives_the_rows_of_the_cpu(encoder: SentenceEncoder) -> None:
     embeddings = embed_sentences(encoder, SENTENCES, gpu, EncodeSettings())
     assert embeddings.dtype == np.float32
     np.testing.assert_allclose(embeddings, expected, atol=1e-4)
+
+
+def test_a_share_of_one_batch_is_computed_as_in_a_process_alone(encoder: SentenceEncoder) -> None:
+    class Second(Ranks):
+        def exchanged(self, compute: Callable[[], np.ndarray | None]) -> list[np.ndarray | None]:
+            return [None, compute()]
+
+    threads = []
+    encoder.register_forward_hook(lambda *_: threads.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        stream = embed_stream(
+            encoder, SENTENCES[:3], CPU, EncodeSettings(batch_tokens=1), ranks=Second(rank=1, world_size=2)
+        )
+        with suppress(ModelError):  # the other rank's rows have never been filled in
+            next(stream)
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1], "the second of three batches, by one thread as all of them are in a process alone"

@@ -111,3 +111,10 @@ def test_an_error_in_one_thread_ends_all(tiny: Callable[..., Path], monkeypatch:
     finally:
         torch.set_num_threads(before)
     assert len(calls) <= len(SENTENCES) // 2
+
+
+def test_a_row_without_any_token_is_finite(tiny: Callable[..., Path]) -> None:
+    encoder = load_encoder(str(tiny("bert")), pooler="avg")
+    ids, mask = batch(encoder)
+    mask[0] = 0
+    assert fastest_forward(encoder, BF16)(ids, mask).isfinite().all()
