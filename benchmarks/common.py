@@ -94,11 +94,10 @@ def open_peers(sides: Mapping[str, Callable[[], Peer]]) -> tuple[dict[str, Peer]
     return peers, failed
 
 
-def require(peers: Mapping[str, Peer], *names: str) -> None:
+def require(peers: Mapping[str, Peer], name: str) -> None:
     """End with one line when a side that the others are compared with could not be set up."""
-    for name in names:
-        if name not in peers:
-            raise SystemExit(f"nothing to compare with: {name} could not be set up")
+    if name not in peers:
+        raise SystemExit(f"nothing to compare with: {name} could not be set up")
 
 
 def compare(peers: Mapping[str, Peer], rounds: int, *, unit: str, ours: str = "ours") -> dict[str, Any]:

@@ -81,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     add_slices(parser)
-    parser.add_argument("--sentences", type=int, default=70_000, help="lines of news")
+    parser.add_argument("--sentences", type=whole(), default=70_000, help="lines of news")
     parser.add_argument("--bank-size", type=int, default=65_536)
     arguments = parser.parse_args()
 

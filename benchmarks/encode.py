@@ -100,19 +100,16 @@ def main() -> None:
 
     before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
     pythons = {"onnx": arguments.onnx_python, "openvino": arguments.openvino_python}
+    asked = {name: side for name, side in ST_SIDES.items() if side[0] == "torch" or pythons[side[0]] is not None}
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "sentences.json"
         lines.write_text(json.dumps(mixed_lines(arguments.sentences)), encoding="utf-8")
         common = {"model": str(resolve_reference(arguments.model)), "sentences": str(lines), "rows": folder}
         peers, failed = open_peers(
             {"ours": lambda: Peer("benchmarks.encode:Ours", common, threads=arguments.threads)}
-            | {
-                name: _starter(common, side, pythons, arguments.threads)
-                for name, side in ST_SIDES.items()
-                if _is_asked(side, pythons)
-            }
+            | {name: _starter(common, side, pythons, arguments.threads) for name, side in asked.items()}
         )
-        failed |= {name: f"no --{side[0]}-python" for name, side in ST_SIDES.items() if not _is_asked(side, pythons)}
+        failed |= {name: f"no --{side[0]}-python" for name, side in ST_SIDES.items() if name not in asked}
         require(peers, REFERENCE)
         sides = compare(peers, arguments.rounds, unit="sentences")
         for peer in peers.values():
@@ -126,10 +123,6 @@ def main() -> None:
     )
     facts = {"rounds": arguments.rounds, "num_sentences": arguments.sentences, "sides": sides, "failed": failed}
     save("encode", facts, before, arguments.out)
-
-
-def _is_asked(side: tuple[str, str, int | None], pythons: dict[str, str | None]) -> bool:
-    return side[0] == "torch" or pythons[side[0]] is not None
 
 
 def _starter(

@@ -10,7 +10,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks.common import add_options, machine, pin, ratios, read_lines, save, spread
+from benchmarks.common import add_options, machine, pin, ratios, read_lines, save, spread, whole
 from benchmarks.peer import Peer
 from distilcse_cli import console
 from distilcse_cli.config import CorpusSettings
@@ -22,8 +22,8 @@ def main() -> None:
     add_options(parser)
     parser.set_defaults(rounds=1)
     parser.add_argument("--model", default="all-minilm-l6", help="folder, catalogue name or hub id")
-    parser.add_argument("--sentences", type=int, default=600_000)
-    parser.add_argument("--pieces", type=int, default=7)
+    parser.add_argument("--sentences", type=whole(), default=600_000)
+    parser.add_argument("--pieces", type=whole(), default=7)
     arguments = parser.parse_args()
 
     before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}

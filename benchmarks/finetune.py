@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import SHARED_DATA, add_options, compare, machine, open_peers, pin, save, show
+from benchmarks.common import SHARED_DATA, add_options, compare, machine, open_peers, pin, save, show, whole
 from benchmarks.distill import OUR_STEPS, ST_SIDES, add_slices, slice_settings, st_sides, write_student
 from benchmarks.peer import Peer
 from distilcse_cli.config import FinetuneSettings, TripletSettings
@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     add_slices(parser)
-    parser.add_argument("--triples", type=int, default=20_000)
+    parser.add_argument("--triples", type=whole(), default=20_000)
     arguments = parser.parse_args()
 
     before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}

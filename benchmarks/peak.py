@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.common import add_options, machine, mixed_lines, pin, save, spread
+from benchmarks.common import add_options, machine, mixed_lines, pin, save, spread, whole
 from benchmarks.distill import OUR_STEPS, add_slices, slice_settings, write_corpus, write_student
 from benchmarks.encode import Ours
 from benchmarks.training_sides import OursDistill
@@ -57,8 +57,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     add_slices(parser)
-    parser.add_argument("--sentences", type=int, default=70_000, help="lines of news to train on")
-    parser.add_argument("--lines", type=int, default=20_000, help="lines to encode")
+    parser.add_argument("--sentences", type=whole(), default=70_000, help="lines of news to train on")
+    parser.add_argument("--lines", type=whole(), default=20_000, help="lines to encode")
     parser.add_argument("--bank-size", type=int, default=65_536)
     arguments = parser.parse_args()
 

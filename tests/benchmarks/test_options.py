@@ -4,13 +4,12 @@ from importlib import import_module
 
 import pytest
 
+from benchmarks.__main__ import NAMES
 from benchmarks.common import compare
 from benchmarks.peer import Peer, SideFailed
 
-MEASURING = ("encode", "distill", "finetune", "sts", "transfer", "extract", "startup", "scaling", "peak")
 
-
-@pytest.mark.parametrize("name", MEASURING)
+@pytest.mark.parametrize("name", NAMES)
 def test_help_tells_of_the_rounds(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -21,7 +20,7 @@ def test_help_tells_of_the_rounds(
     assert "--rounds" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", MEASURING)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("option", ["--rounds", "--threads"])
 def test_no_rounds_and_no_threads_are_refused(
     name: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
