@@ -6,7 +6,7 @@ import sys
 
 from benchmarks.common import add_options
 
-NAMES = ("encode", "distill", "finetune", "sts", "transfer", "extract", "startup", "scaling", "peak")
+NAMES = ("encode", "distill", "finetune", "sts", "transfer", "extract", "startup", "scaling", "peak", "first_token")
 
 
 def main() -> None:

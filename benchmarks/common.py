@@ -10,7 +10,7 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.peer import Peer, SideFailed
 from distilcse_cli import console
 from distilcse_cli.files import write_json
-from distilcse_cli.runtime import num_usable_cores
+from distilcse_cli.runtime import Runtime, num_usable_cores
 
 RESULTS = Path(__file__).parent / "results"
 SHARED_DATA = Path(os.environ.get("DISTILCSE_DATA", Path(__file__).resolve().parent.parent.parent / "shared" / "data"))
@@ -94,6 +94,13 @@ def open_peers(sides: Mapping[str, Callable[[], Peer]]) -> tuple[dict[str, Peer]
     return peers, failed
 
 
+def without_bf16(names: Iterable[str], runtime: Runtime) -> dict[str, str]:
+    """The sides among `names` that compute in bf16, where this CPU would emulate it, and why they are left out."""
+    if runtime.dtype == "bfloat16":
+        return {}
+    return {name: f"left out, as {runtime.reason}" for name in names if "bf16" in name}
+
+
 def require(peers: Mapping[str, Peer], name: str) -> None:
     """End with one line when a side that the others are compared with could not be set up."""
     if name not in peers:
@@ -119,7 +126,7 @@ def compare(peers: Mapping[str, Peer], rounds: int, *, unit: str, ours: str = "o
             "rate": spread(rates_of[name]),
             "rates": rates_of[name],
             "ratio": spread(ratios(rates_of[ours], rates_of[name])),
-            "resident_bytes": max(one["resident_bytes"] for one in told),
+            **{memory: max(one[memory] for one in told) for memory in ("resident_bytes", "anonymous_bytes")},
             "last_round": told[-1],
             "facts": peers[name].facts,
         }

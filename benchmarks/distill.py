@@ -17,7 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import add_options, compare, machine, open_peers, pin, read_lines, save, show, whole
+from benchmarks.common import (
+    add_options,
+    compare,
+    machine,
+    open_peers,
+    pin,
+    read_lines,
+    save,
+    show,
+    whole,
+    without_bf16,
+)
 from benchmarks.peer import Peer
 from distilcse_cli.config import CorpusSettings, DistillSettings
 from distilcse_cli.data.corpus import prepare_corpus
@@ -26,11 +37,12 @@ from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.folder import save_student
 from distilcse_cli.models.references import resolve_reference
 from distilcse_cli.ranks import ALONE
-from distilcse_cli.runtime import choose_runtime
+from distilcse_cli.runtime import Runtime, choose_runtime
 from distilcse_cli.training.teacher_rows import place_rows
 
 ST_SIDES = {
     "sentence-transformers fp32": (False, False),
+    "sentence-transformers fp32, eager attention, no dropout": (False, True),
     "sentence-transformers bf16": (True, False),
     "sentence-transformers bf16, eager attention, no dropout": (True, True),
 }
@@ -41,8 +53,8 @@ OUR_STEPS = 5
 """Our steps to one of theirs: with 12 batches of one length each, our rate was 335/s in one round, 532/s in another."""
 
 
-def add_slices(parser: argparse.ArgumentParser) -> None:
-    """Options of both stages."""
+def add_slices(parser: argparse.ArgumentParser, *, st: bool = True) -> None:
+    """Options of both stages; `--st-python` where the other side is sentence-transformers."""
     parser.add_argument("--model", default="all-minilm-l6", help="teacher: folder, catalogue name or hub id")
     parser.add_argument("--layers", default="0,2,5", help="layers of it that the student keeps")
     parser.add_argument("--batch-size", type=whole(), default=128)
@@ -50,17 +62,20 @@ def add_slices(parser: argparse.ArgumentParser) -> None:
         "--steps", type=whole(), default=12, help=f"counted steps of a slice; ours has {OUR_STEPS} times as many"
     )
     parser.add_argument("--warmup-steps", type=whole(), default=3, help="steps before them")
-    parser.add_argument(
-        "--st-python",
-        default=os.environ.get("BENCH_ST_PYTHON"),
-        help="interpreter that has sentence-transformers[train]",
-    )
+    if st:
+        parser.add_argument(
+            "--st-python",
+            default=os.environ.get("BENCH_ST_PYTHON"),
+            help="interpreter that has sentence-transformers[train]",
+        )
 
 
-def write_student(arguments: argparse.Namespace, folder: Path) -> str:
-    """Save the student that both sides start from."""
+def write_student(arguments: argparse.Namespace, folder: Path, *, pooler: str | None = None) -> str:
+    """Save the student that all sides start from, with its teacher's pooling if no other is asked for."""
     layers = [int(number) for number in arguments.layers.split(",")]
-    save_student(load_encoder(arguments.model, keep_layers=layers), folder / "student", card="", settings={})
+    save_student(
+        load_encoder(arguments.model, keep_layers=layers, pooler=pooler), folder / "student", card="", settings={}
+    )
     return str(folder / "student")
 
 
@@ -85,6 +100,7 @@ def main() -> None:
     parser.add_argument("--bank-size", type=int, default=65_536)
     arguments = parser.parse_args()
 
+    runtime = choose_runtime("cpu")
     before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -104,8 +120,9 @@ def main() -> None:
                     threads=threads,
                 ),
             }
-            | st_sides(of_st, ST_SIDES, arguments)
+            | st_sides(of_st, worth_trying(runtime), arguments)
         )
+        failed |= without_bf16(ST_SIDES, runtime)
         sides = compare(peers, arguments.rounds, unit="sentences")
         for peer in peers.values():
             peer.close()
@@ -118,6 +135,12 @@ def main() -> None:
         "layers": arguments.layers,
     }
     save("distill", facts | {"sides": sides, "failed": failed}, before, arguments.out)
+
+
+def worth_trying(runtime: Runtime) -> dict[str, tuple[bool, bool]]:
+    """The trainer's defaults, and what else may be its best setting with this runtime."""
+    bf16 = runtime.dtype == "bfloat16"
+    return {name: how for name, how in ST_SIDES.items() if how == (False, False) or how[0] == bf16}
 
 
 def slice_settings(arguments: argparse.Namespace, times: int = 1) -> dict[str, Any]:

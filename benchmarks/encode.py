@@ -19,11 +19,24 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import add_options, compare, machine, mixed_lines, open_peers, pin, require, save, show, whole
+from benchmarks.common import (
+    add_options,
+    compare,
+    machine,
+    mixed_lines,
+    open_peers,
+    pin,
+    require,
+    save,
+    show,
+    whole,
+    without_bf16,
+)
 from benchmarks.peer import Peer
 from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.runtime import choose_runtime
 
 REFERENCE = "sentence-transformers fp32"
 """The side that the others' cosines are taken to: the library's defaults."""
@@ -50,7 +63,6 @@ class Ours:
 
     def __init__(self, *, model: str, sentences: str, rows: str, dtype: str = "auto") -> None:
         from distilcse_cli.models.encoder import load_encoder
-        from distilcse_cli.runtime import choose_runtime
 
         self.sentences = json.loads(Path(sentences).read_text(encoding="utf-8"))
         self.encoder = load_encoder(model)
@@ -100,7 +112,9 @@ def main() -> None:
 
     before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
     pythons = {"onnx": arguments.onnx_python, "openvino": arguments.openvino_python}
-    asked = {name: side for name, side in ST_SIDES.items() if side[0] == "torch" or pythons[side[0]] is not None}
+    left_out = without_bf16(ST_SIDES, choose_runtime("cpu"))
+    left_out |= {name: f"no --{side[0]}-python" for name, side in ST_SIDES.items() if pythons.get(side[0], "") is None}
+    asked = {name: side for name, side in ST_SIDES.items() if name not in left_out}
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "sentences.json"
         lines.write_text(json.dumps(mixed_lines(arguments.sentences)), encoding="utf-8")
@@ -109,7 +123,7 @@ def main() -> None:
             {"ours": lambda: Peer("benchmarks.encode:Ours", common, threads=arguments.threads)}
             | {name: _starter(common, side, pythons, arguments.threads) for name, side in asked.items()}
         )
-        failed |= {name: f"no --{side[0]}-python" for name, side in ST_SIDES.items() if name not in asked}
+        failed |= left_out
         require(peers, REFERENCE)
         sides = compare(peers, arguments.rounds, unit="sentences")
         for peer in peers.values():

@@ -14,15 +14,25 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import SHARED_DATA, add_options, compare, machine, open_peers, pin, save, show, whole
-from benchmarks.distill import OUR_STEPS, ST_SIDES, add_slices, slice_settings, st_sides, write_student
+from benchmarks.common import (
+    SHARED_DATA,
+    add_options,
+    compare,
+    machine,
+    open_peers,
+    pin,
+    save,
+    show,
+    whole,
+    without_bf16,
+)
+from benchmarks.distill import OUR_STEPS, ST_SIDES, add_slices, slice_settings, st_sides, worth_trying, write_student
 from benchmarks.peer import Peer
 from distilcse_cli.config import FinetuneSettings, TripletSettings
 from distilcse_cli.data.tokens import tokenize_corpus
 from distilcse_cli.data.triplets import prepare_triplets
 from distilcse_cli.models.encoder import load_encoder
-
-BF16_SIDES = {name: how for name, how in ST_SIDES.items() if how[0]}
+from distilcse_cli.runtime import choose_runtime
 
 
 def write_triples(arguments: argparse.Namespace, folder: Path) -> dict[str, str]:
@@ -47,6 +57,7 @@ def main() -> None:
     parser.add_argument("--triples", type=whole(), default=20_000)
     arguments = parser.parse_args()
 
+    runtime = choose_runtime("cpu")
     before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -57,8 +68,9 @@ def main() -> None:
         of_st = slices | {"model": student, "data": made["data"]}
         peers, failed = open_peers(
             {"ours": lambda: Peer("benchmarks.training_sides:OursFinetune", ours, threads=arguments.threads)}
-            | st_sides(of_st, BF16_SIDES, arguments)
+            | st_sides(of_st, worth_trying(runtime), arguments)
         )
+        failed |= without_bf16(ST_SIDES, runtime)
         sides = compare(peers, arguments.rounds, unit="triples")
         for peer in peers.values():
             peer.close()

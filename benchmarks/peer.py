@@ -78,10 +78,11 @@ class Peer:
         return answer
 
 
-def resident_bytes() -> int:
-    """Memory of this process that is in RAM now; files that are only mapped count while their pages are there."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def memory_now() -> dict[str, int]:
+    """Memory of this process that is in RAM, `resident_bytes`; of it, `anonymous_bytes` are no mapped files' pages."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
+    fields = {"resident_bytes": "VmRSS", "anonymous_bytes": "RssAnon"}
+    return {name: 1024 * int(status[field].split()[0]) for name, field in fields.items()}
 
 
 def serve(side: str, settings: Mapping[str, Any]) -> None:
@@ -100,7 +101,7 @@ def serve(side: str, settings: Mapping[str, Any]) -> None:
         for _ in sys.stdin:
             started = time.perf_counter()
             figures = worker.run()
-            answer({"seconds": time.perf_counter() - started, "resident_bytes": resident_bytes()} | figures)
+            answer({"seconds": time.perf_counter() - started} | memory_now() | figures)
     except BaseException as error:
         traceback.print_exc()
         answer({"failed": f"{type(error).__name__}: {error}".splitlines()[0]})

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peer import resident_bytes
+from benchmarks.peer import memory_now
 from benchmarks.training_sides import OursDistill
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.corpus import open_corpus
@@ -22,10 +22,10 @@ SAMPLE_SECONDS = 0.5
 
 
 class MemorySamples:
-    """The most resident memory within a block, looked at every half second."""
+    """The most memory of each kind within a block, looked at every half second."""
 
     def __enter__(self) -> "MemorySamples":
-        self.most = resident_bytes()
+        self.most = memory_now()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -37,7 +37,8 @@ class MemorySamples:
 
     def _watch(self) -> None:
         while not self._ended.wait(SAMPLE_SECONDS):
-            self.most = max(self.most, resident_bytes())
+            now = memory_now()
+            self.most = {kind: max(most, now[kind]) for kind, most in self.most.items()}
 
 
 class Extract:
@@ -64,7 +65,7 @@ class Extract:
                 seconds = time.perf_counter() - started
         finally:
             shutil.rmtree(out)
-        return {"num": len(self.corpus), "seconds": seconds, "resident_bytes": memory.most}
+        return {"num": len(self.corpus), "seconds": seconds} | memory.most
 
 
 class Encode(Extract):
@@ -77,11 +78,16 @@ class Encode(Extract):
             for _ in embed_stream(self.encoder, self.corpus, self.runtime, EncodeSettings()):
                 pass
             seconds = time.perf_counter() - started
-        return {"num": len(self.corpus), "seconds": seconds, "resident_bytes": memory.most}
+        return {"num": len(self.corpus), "seconds": seconds} | memory.most
 
 
 class Train(OursDistill):
-    """Steps of stage 1 on a corpus of some size; its teacher rows are random numbers, which costs the same."""
+    """Steps of stage 1 on a corpus of some size; its teacher rows are random numbers, which costs the same.
+
+    Tokens are counted: batches are each of one length, so a slice's sentences may be a fifth longer than another's.
+    """
+
+    counts = "num_tokens"
 
     def __init__(self, *, corpus: str, width: int, rows: str, **settings: Any) -> None:
         num = len(open_corpus(Path(corpus)))
@@ -98,7 +104,7 @@ class Train(OursDistill):
         """Train a slice."""
         with MemorySamples() as memory:
             figures = super().run()
-        return figures | {"resident_bytes": memory.most}
+        return figures | memory.most
 
 
 def _warm_up(side: Extract) -> None:

@@ -29,7 +29,8 @@ def draw(results: Path = RESULTS) -> str:
     for name, section in (("sts", _sts), ("transfer", _transfer), ("extract", _extract)):
         if name in found:
             sections.append(section(found[name]))
-    for name, section in (("startup", _startup), ("scaling", _scaling), ("peak", _peak)):
+    others = (("startup", _startup), ("scaling", _scaling), ("peak", _peak), ("first_token", _first_token))
+    for name, section in others:
         if name in found:
             sections.append(section(found[name]))
     return "\n\n".join(sections) or "Nothing measured yet."
@@ -125,12 +126,16 @@ def _startup(result: dict[str, Any]) -> str:
 
 def _scaling(result: dict[str, Any]) -> str:
     rows = [
-        [job, size, _of(told["rate"], 0), _of(told["ratio"], 3), f"{told['resident_bytes'] / 1e6:,.0f}"]
+        [job, size, f"{_of(told['rate'], 0)} {told['unit']}", _of(told["ratio"], 3), *_memory(told)]
         for job, sizes in result["jobs"].items()
         for size, told in sizes.items()
     ]
-    header = ("job", "sentences", "sentences/s", "cost a sentence, the smallest = 1", "resident, MB")
+    header = ("job", "sentences", "a second", "cost, the smallest = 1", "resident, MB", "of it not mapped files, MB")
     return _section("scaling", "Cost by size", result, header, rows) + f"\n\nThe {result['repeated']}."
+
+
+def _memory(told: dict[str, Any]) -> list[str]:
+    return [f"{told[kind] / 1e6:,.0f}" if kind in told else "" for kind in ("resident_bytes", "anonymous_bytes")]
 
 
 def _peak(result: dict[str, Any]) -> str:
@@ -140,14 +145,30 @@ def _peak(result: dict[str, Any]) -> str:
     ]
     for job, told in result["jobs"].items():
         work = told["multiply_adds_a_sentence"]
-        shares = {key: 100 * value for key, value in told["share_of_bf16_peak"].items()}
+        shares = {key: 100 * value for key, value in told["share_of_peak"].items()}
         rows.append([job, f"{told['rate']['median'] * work / 1e12:.2f}", f"{_of(shares, 1)} %"])
-    section = _section("peak", "Share of the peak", result, ("", "10¹² multiply-adds/s", "of the bf16 peak"), rows)
+    section = _section(
+        "peak",
+        "Share of the peak",
+        result,
+        ("", "10¹² multiply-adds/s", f"of the peak in {result['peak_dtype']}"),
+        rows,
+    )
     shares = [
         f"{job}: " + ", ".join(f"`{op}` {part:.1f} %" for op, part in told["top_ops_percent"].items())
         for job, told in result["jobs"].items()
     ]
     return "\n\n".join([section, "Time by operator; encoding with one thread. " + "; ".join(shares) + "."])
+
+
+def _first_token(result: dict[str, Any]) -> str:
+    rows = [
+        [job, side, _of(told["rate"], 0), _of(told["ratio"], 2)]
+        for job, sides in result["jobs"].items()
+        for side, told in sides.items()
+    ]
+    header = ("job", "computed of the last layer", "sentences/s", "the first token alone is × as fast")
+    return _section("first_token", f"First-token pooling, layers {result['layers']}", result, header, rows)
 
 
 def main() -> None:

@@ -60,6 +60,9 @@ class OursDistill:
         batch_size, bank_size, num_warmup, num_steps: of a slice.
     """
 
+    counts = "num_sentences"
+    """Field of a step's record that is counted."""
+
     def __init__(
         self, *, student: str, tokens: str, rows: str, batch_size: int, bank_size: int, num_warmup: int, num_steps: int
     ) -> None:
@@ -85,7 +88,9 @@ class OursDistill:
             runtime=self.runtime,
         )
         clock = StepClock(self.num_warmup)
-        state = loop.train(model, inputs, lambda step: clock.tick(step.num_sentences), watcher=FullBank(self.rows))
+        state = loop.train(
+            model, inputs, lambda step: clock.tick(getattr(step, self.counts)), watcher=FullBank(self.rows)
+        )
         return clock.figures() | {"bank_rows": len(state.bank)}
 
 

@@ -14,6 +14,7 @@ import torch
 from distilcse_cli import console
 from distilcse_cli.errors import ModelError
 
+_BERT_KIND = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
 _NAMES_SHOWN = 3
 _DAMAGED = "the folder is damaged, incomplete, or made for another version of transformers"
 _NO_ENCODER = "name an encoder such as a BERT, RoBERTa, DistilBERT, MPNet or ModernBERT"
@@ -175,6 +176,11 @@ def _not_loadable(folder: Path, error: Exception) -> ModelError:
             hint="name a model of an architecture that transformers has itself",
         )
     return ModelError(f"cannot load {folder}: {_first_line(error)}", hint=_DAMAGED)
+
+
+def is_bert_kind(backbone: Any) -> bool:
+    """Whether its layers are BERT's, name by name, so that they can be computed another way; embeddings may differ."""
+    return backbone.config.model_type in _BERT_KIND and not backbone.config.is_decoder
 
 
 def num_positions(backbone: Any) -> int | None:

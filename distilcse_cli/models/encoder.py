@@ -13,6 +13,7 @@ from distilcse_cli.config import POOLINGS
 from distilcse_cli.errors import ModelError, UsageError
 from distilcse_cli.models.backbone import load_backbone, load_tokenizer, num_positions
 from distilcse_cli.models.dense import Dense
+from distilcse_cli.models.first_token import first_token, reads_first_token
 from distilcse_cli.models.layout import Layout, read_layout
 from distilcse_cli.models.pooling import needs_hidden_states, pool
 from distilcse_cli.models.references import resolve_reference
@@ -78,12 +79,17 @@ class SentenceEncoder(nn.Module):
         Returns:
             (B, `embedding_dim`) in fp32, autocast or not: pooled, dense layers applied, not normalized.
         """
+        if reads_first_token(self.backbone, self.pooling):
+            return self.embed_hidden(first_token(self.backbone, input_ids, attention_mask), attention_mask, None)
         hidden = needs_hidden_states(self.pooling)
         output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=hidden)
         return self.embed_hidden(output.last_hidden_state, attention_mask, output.hidden_states if hidden else None)
 
     def embed_hidden(self, last: Tensor, attention_mask: Tensor, hidden_states: Sequence[Tensor] | None) -> Tensor:
-        """Pool what came out of the backbone, as `pooling.pool` does, and send it through the dense layers."""
+        """Pool what came out of the backbone, as `pooling.pool` does, and send it through the dense layers.
+
+        Of `last` a first-token pooling needs no more than (B, 1, H).
+        """
         pooled = pool(self.pooling, last, attention_mask, hidden_states)
         if self.dense is None:
             return pooled

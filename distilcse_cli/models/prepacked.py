@@ -16,15 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distilcse_cli.models.backbone import is_bert_kind
 from distilcse_cli.models.pooling import needs_hidden_states
 from distilcse_cli.models.softmax import softmax_
 from distilcse_cli.runtime import Runtime
 
 if TYPE_CHECKING:
     from distilcse_cli.models.encoder import SentenceEncoder
-
-MODEL_TYPES = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
-"""Architectures whose layers are BERT's, name by name; they differ in their embeddings, which run as they are."""
 
 _LEAST = torch.finfo(torch.bfloat16).min
 _KERNELS = ("_linear_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported")
@@ -46,11 +44,9 @@ def fastest_forward(encoder: "SentenceEncoder", runtime: Runtime) -> Forward:
 
 
 def _is_prepackable(backbone: Any) -> bool:
-    config = backbone.config
     return (
-        config.model_type in MODEL_TYPES
-        and config.hidden_act == "gelu"
-        and not config.is_decoder
+        is_bert_kind(backbone)
+        and backbone.config.hidden_act == "gelu"
         and torch.backends.mkldnn.is_available()
         # private to torch, so a version may come without them
         and all(hasattr(torch.ops.mkldnn, name) for name in _KERNELS)

@@ -5,8 +5,10 @@ from importlib import import_module
 import pytest
 
 from benchmarks.__main__ import NAMES
-from benchmarks.common import compare
+from benchmarks.common import compare, without_bf16
+from benchmarks.distill import worth_trying
 from benchmarks.peer import Peer, SideFailed
+from distilcse_cli.runtime import Runtime
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,3 +42,15 @@ def test_a_comparison_without_its_own_side_ends_in_one_line() -> None:
 def test_an_interpreter_that_is_not_there_fails_its_side_alone() -> None:
     with pytest.raises(SideFailed, match="cannot run /no/python"):
         Peer("benchmarks.published:PublishedLoop", {}, threads=1, python="/no/python")
+
+
+def test_bf16_sides_run_only_where_the_cpu_has_the_instructions() -> None:
+    plain = Runtime(device="cpu", dtype="float32", reason="the CPU has no bf16 instructions")
+    fitted = Runtime(device="cpu", dtype="bfloat16", reason="the CPU has amx_bf16")
+    names = ["fp32", "bf16", "bf16, tuned"]
+    reason = "left out, as the CPU has no bf16 instructions"
+    assert without_bf16(names, plain) == {"bf16": reason, "bf16, tuned": reason}
+    assert without_bf16(names, fitted) == {}
+    # the library's defaults, and both ways in the number format of this CPU
+    assert list(worth_trying(plain).values()) == [(False, False), (False, True)]
+    assert list(worth_trying(fitted).values()) == [(False, False), (True, False), (True, True)]

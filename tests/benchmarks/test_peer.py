@@ -1,12 +1,14 @@
 """Sides in processes of their own take turns, and a side that breaks says why."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.common import compare, open_peers
 from benchmarks.encode import min_cosine
-from benchmarks.peer import Peer, SideFailed
+from benchmarks.peer import Peer, SideFailed, memory_now
 from benchmarks.steps import StepClock
 
 
@@ -62,7 +64,16 @@ def test_steps_of_the_warm_up_are_not_counted() -> None:
 
 
 def test_the_least_cosine_is_of_rows_of_any_length() -> None:
-    import numpy as np
-
     # (3, 4) against (1, 0): 3 / 5; (2, 0) against (5, 0): 1
     assert min_cosine(np.array([[3.0, 4.0], [2.0, 0.0]]), np.array([[1.0, 0.0], [5.0, 0.0]])) == pytest.approx(0.6)
+
+
+def test_memory_of_mapped_files_is_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "zeros.bin"
+    path.write_bytes(bytes(1 << 26))
+    mapped = np.memmap(path, mode="r")
+    before = memory_now()
+    mapped.sum()
+    after = memory_now()
+    assert after["resident_bytes"] - before["resident_bytes"] > 1 << 25
+    assert after["anonymous_bytes"] - before["anonymous_bytes"] < 1 << 25

@@ -1,0 +1,59 @@
+"""First-token pooling without the tokens that it never reads.
+
+Of the last layer `cls` and `cls_before_pooler` read one token. The others matter there as keys and values
+only, so queries, the attention's output and the feed-forward block are computed for the first token alone:
+of that layer's twelve products of H x H a token, where the inner width is four times H, two are left.
+
+Shape letters: B sentences, T tokens, H hidden, A attention heads.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from distilcse_cli.models.backbone import is_bert_kind
+
+
+def reads_first_token(backbone: Any, pooling: str) -> bool:
+    """Whether this pooling reads one token of the last layer, and `first_token` can compute it alone."""
+    return pooling.startswith("cls") and is_bert_kind(backbone)
+
+
+def first_token(backbone: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """The first token's last hidden state, as the backbone computes it.
+
+    Args:
+        backbone: of BERT's kind, with its gradients and dropout as they are.
+        input_ids: (B, T) token ids.
+        attention_mask: (B, T) 1 at tokens, 0 at padding.
+
+    Returns:
+        (B, 1, H)
+    """
+    from transformers.masking_utils import create_bidirectional_mask
+
+    states = backbone.embeddings(input_ids=input_ids)
+    mask = create_bidirectional_mask(backbone.config, states, attention_mask)  # may be None if nothing is padded
+    *layers, last = backbone.encoder.layer
+    for layer in layers:
+        states = layer(states, mask)
+    return _first_of(last, states, mask)
+
+
+def _first_of(layer: Any, states: Tensor, mask: Tensor | None) -> Tensor:
+    """(B, T, H) states of all tokens before a layer to the (B, 1, H) of the first behind it."""
+    attention, first = layer.attention.self, states[:, :1]
+
+    def heads(linear: nn.Module, rows: Tensor) -> Tensor:
+        return linear(rows).unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
+
+    attended = functional.scaled_dot_product_attention(
+        heads(attention.query, first),
+        heads(attention.key, states),
+        heads(attention.value, states),
+        attn_mask=None if mask is None else mask[:, :, :1],
+        dropout_p=attention.dropout.p if attention.training else 0.0,
+    )
+    attended = layer.attention.output(attended.transpose(1, 2).flatten(2), first)
+    return layer.feed_forward_chunk(attended)
