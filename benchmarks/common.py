@@ -18,12 +18,26 @@ from typing import Any
 
 from benchmarks.peer import Peer, SideFailed
 from distilcse_cli import console
+from distilcse_cli.errors import DataError, DistilCSEError
+from distilcse_cli.evaluation.boundary import senteval_errors
 from distilcse_cli.files import write_json
 from distilcse_cli.runtime import Runtime, num_usable_cores
 
 RESULTS = Path(__file__).parent / "results"
 SHARED_DATA = Path(os.environ.get("DISTILCSE_DATA", Path(__file__).resolve().parent.parent.parent / "shared" / "data"))
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "sentence-transformers")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a benchmark; what its user can mend, or a side that broke off, ends it with one line and an exit code."""
+    try:
+        with senteval_errors():
+            main()
+    except DistilCSEError as error:
+        console.error(error)
+        raise SystemExit(error.exit_code) from error
+    except SideFailed as error:
+        raise SystemExit(f"a side broke off: {error}") from error
 
 
 def take_turns(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -151,9 +165,23 @@ def between(values: Mapping[str, float]) -> str:
     return f"{values['min']:.2f} to {values['max']:.2f}"
 
 
+def shared_file(name: str) -> Path:
+    """A file of the shared data.
+
+    Raises:
+        DataError: it is not there.
+    """
+    path = SHARED_DATA / name
+    if not path.is_file():
+        raise DataError(
+            f"{path} is not there", hint="DISTILCSE_DATA names the folder that has news/, nli/ and senteval/"
+        )
+    return path
+
+
 def read_lines(name: str) -> list[str]:
     """All lines of `news` or `captions` of the shared data."""
-    with gzip.open(SHARED_DATA / "news" / f"{name}.en.txt.gz", "rt", encoding="utf-8") as file:
+    with gzip.open(shared_file(f"news/{name}.en.txt.gz"), "rt", encoding="utf-8") as file:
         return file.read().split("\n")[:-1]
 
 

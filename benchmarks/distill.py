@@ -24,6 +24,7 @@ from benchmarks.common import (
     open_peers,
     pin,
     read_lines,
+    run,
     save,
     show,
     whole,
@@ -166,4 +167,4 @@ def st_sides(
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -27,6 +27,7 @@ from benchmarks.common import (
     open_peers,
     pin,
     require,
+    run,
     save,
     show,
     whole,
@@ -148,4 +149,4 @@ def _starter(
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,7 +10,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks.common import add_options, machine, pin, ratios, read_lines, save, spread, whole
+from benchmarks.common import add_options, machine, pin, ratios, read_lines, run, save, spread, whole
 from benchmarks.peer import Peer
 from distilcse_cli import console
 from distilcse_cli.config import CorpusSettings
@@ -64,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

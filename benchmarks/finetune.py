@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import (
-    SHARED_DATA,
     add_options,
     compare,
     machine,
     open_peers,
     pin,
+    run,
     save,
+    shared_file,
     show,
     whole,
     without_bf16,
@@ -38,7 +39,7 @@ from distilcse_cli.runtime import choose_runtime
 def write_triples(arguments: argparse.Namespace, folder: Path) -> dict[str, str]:
     """Tokens, numbers and texts of the first triples."""
     table = folder / "triples.csv"
-    with (SHARED_DATA / "nli" / "nli_triplets.csv").open(encoding="utf-8", newline="") as file:
+    with shared_file("nli/nli_triplets.csv").open(encoding="utf-8", newline="") as file:
         table.write_text("".join(islice(file, arguments.triples + 1)), encoding="utf-8")
     triplets = prepare_triplets([str(table)], TripletSettings(on_bad_line="skip"))
     tokenizer = load_encoder(arguments.model).tokenizer
@@ -87,4 +88,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import add_options, compare, machine, mixed_lines, open_peers, pin, save, show, whole
+from benchmarks.common import add_options, compare, machine, mixed_lines, open_peers, pin, run, save, show, whole
 from benchmarks.distill import OUR_STEPS, add_slices, slice_settings, write_corpus, write_student
 from benchmarks.encode import Ours
 from benchmarks.peer import Peer
@@ -84,4 +84,4 @@ def _measure(first: str, all_tokens: str, settings: dict[str, Any], arguments: a
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.common import add_options, machine, mixed_lines, pin, save, spread, whole
+from benchmarks.common import add_options, machine, mixed_lines, pin, run, save, spread, whole
 from benchmarks.distill import OUR_STEPS, add_slices, slice_settings, write_corpus, write_student
 from benchmarks.encode import Ours
 from benchmarks.training_sides import OursDistill
@@ -133,4 +133,4 @@ def _train_side(arguments: argparse.Namespace, folder: Path) -> tuple[OursDistil
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

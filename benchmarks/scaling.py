@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import add_options, compare, machine, open_peers, pin, read_lines, save, show
+from benchmarks.common import add_options, compare, machine, open_peers, pin, read_lines, run, save, show
 from benchmarks.distill import OUR_STEPS, add_slices, slice_settings, write_student
 from benchmarks.peer import Peer
 from distilcse_cli.config import CorpusSettings, DistillSettings
@@ -89,4 +89,4 @@ def _starter(job: str, corpus: Corpus, student: str, arguments: argparse.Namespa
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from benchmarks.common import add_options, machine, pin, save, spread
+from benchmarks.common import add_options, machine, pin, run, save, spread
 from distilcse_cli import console
 from distilcse_cli.commands import app
 
@@ -70,4 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from benchmarks.common import SHARED_DATA, add_options, machine, pin, ratios, save, spread, take_turns
+from benchmarks.common import SHARED_DATA, add_options, machine, pin, ratios, run, save, spread, take_turns
 from distilcse_cli import console
 from distilcse_cli.evaluation.scoring import evaluate_encoder
 from distilcse_cli.evaluation.settings import EvalSettings
@@ -109,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import SHARED_DATA, add_options, machine, save, spread
+from benchmarks.common import SHARED_DATA, add_options, machine, run, save, spread
 from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.runtime import choose_runtime
@@ -256,4 +256,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

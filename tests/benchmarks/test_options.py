@@ -1,13 +1,15 @@
 """Each benchmark's command line can be read."""
 
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import NAMES
-from benchmarks.common import compare, without_bf16
+from benchmarks.common import compare, read_lines, run, without_bf16
 from benchmarks.distill import worth_trying
 from benchmarks.peer import Peer, SideFailed
+from distilcse_cli.errors import DataError
 from distilcse_cli.runtime import Runtime
 
 
@@ -54,3 +56,28 @@ def test_bf16_sides_run_only_where_the_cpu_has_the_instructions() -> None:
     # the library's defaults, and both ways in the number format of this CPU
     assert list(worth_trying(plain).values()) == [(False, False), (False, True)]
     assert list(worth_trying(fitted).values()) == [(False, False), (True, False), (True, True)]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (DataError("no such file", hint="make one"), 3, "error: no such file"),
+        (SideFailed("ValueError: broken"), "a side broke off: ValueError: broken", ""),
+    ],
+)
+def test_what_a_user_can_mend_ends_in_one_line(
+    raised: Exception, code: object, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        raise raised
+
+    with pytest.raises(SystemExit) as ended:
+        run(main)
+    assert ended.value.code == code
+    assert capsys.readouterr().err.startswith(line)
+
+
+def test_missing_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.common.SHARED_DATA", tmp_path)
+    with pytest.raises(DataError, match=r"news/captions\.en\.txt\.gz is not there"):
+        read_lines("captions")
