@@ -6,6 +6,7 @@ python -m benchmarks.tables
 import argparse
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from benchmarks.common import RESULTS
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- begin: drawn by `python -m benchmarks.tables` -->", "<!-- end -->"
+WITHOUT_BF16 = "on a CPU without bf16 instructions"
 COMPARISONS = {
     "encode": "Encoding",
     "encode_backends": "Encoding, more backends",
+    "encode_fp32": f"Encoding {WITHOUT_BF16}",
     "distill": "Stage-1 training",
+    "distill_fp32": f"Stage-1 training {WITHOUT_BF16}",
     "finetune": "Stage-2 training",
 }
 PACKAGES = ("torch", "transformers", "sentence-transformers", "numpy")
@@ -26,13 +30,7 @@ def draw(results: Path = RESULTS) -> str:
     """All tables of the results there are, in Markdown."""
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))}
     sections = [_comparison(name, title, found[name]) for name, title in COMPARISONS.items() if name in found]
-    for name, section in (("sts", _sts), ("transfer", _transfer), ("extract", _extract)):
-        if name in found:
-            sections.append(section(found[name]))
-    others = (("startup", _startup), ("scaling", _scaling), ("peak", _peak), ("first_token", _first_token))
-    for name, section in others:
-        if name in found:
-            sections.append(section(found[name]))
+    sections += [section(found[name]) for name, section in OTHERS.items() if name in found]
     return "\n\n".join(sections) or "Nothing measured yet."
 
 
@@ -138,7 +136,7 @@ def _memory(told: dict[str, Any]) -> list[str]:
     return [f"{told[kind] / 1e6:,.0f}" if kind in told else "" for kind in ("resident_bytes", "anonymous_bytes")]
 
 
-def _peak(result: dict[str, Any]) -> str:
+def _peak(result: dict[str, Any], title: str = "Share of the peak") -> str:
     rows = [
         [f"peak, {dtype}", _of({key: value / 1e12 for key, value in peak.items()}, 2), ""]
         for dtype, peak in result["multiply_adds_a_second"].items()
@@ -149,7 +147,7 @@ def _peak(result: dict[str, Any]) -> str:
         rows.append([job, f"{told['rate']['median'] * work / 1e12:.2f}", f"{_of(shares, 1)} %"])
     section = _section(
         "peak",
-        "Share of the peak",
+        title,
         result,
         ("", "10¹² multiply-adds/s", f"of the peak in {result['peak_dtype']}"),
         rows,
@@ -169,6 +167,18 @@ def _first_token(result: dict[str, Any]) -> str:
     ]
     header = ("job", "computed of the last layer", "sentences/s", "the first token alone is × as fast")
     return _section("first_token", f"First-token pooling, layers {result['layers']}", result, header, rows)
+
+
+OTHERS = {
+    "sts": _sts,
+    "transfer": _transfer,
+    "extract": _extract,
+    "startup": _startup,
+    "scaling": _scaling,
+    "peak": _peak,
+    "peak_fp32": partial(_peak, title=f"Share of the peak {WITHOUT_BF16}"),
+    "first_token": _first_token,
+}
 
 
 def main() -> None:

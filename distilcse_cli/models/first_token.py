@@ -4,7 +4,7 @@ Of the last layer `cls` and `cls_before_pooler` read one token. The others matte
 only, so queries, the attention's output and the feed-forward block are computed for the first token alone:
 of that layer's twelve products of H x H a token, where the inner width is four times H, two are left.
 
-Shape letters: B sentences, T tokens, H hidden, A attention heads.
+Shape letters: B sentences, T tokens, H hidden.
 """
 
 from typing import Any
