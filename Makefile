@@ -8,7 +8,7 @@ READY := .venv/.ready
 demo: $(READY)
 	$(BIN)/distilcse demo
 
-# a process a core, each with one thread: several threads of several processes would wait for each other
+# a process a core, four at most, each with one thread: several threads of several processes would wait for each other
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 

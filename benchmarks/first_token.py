@@ -13,7 +13,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import add_options, compare, machine, mixed_lines, open_peers, pin, run, save, show, whole
+from benchmarks.common import (
+    add_options,
+    compare,
+    machine,
+    mixed_lines,
+    open_peers,
+    pin,
+    require,
+    run,
+    save,
+    show,
+    whole,
+)
 from benchmarks.distill import OUR_STEPS, add_slices, slice_settings, write_corpus, write_student
 from benchmarks.encode import Ours
 from benchmarks.peer import Peer
@@ -74,6 +86,7 @@ def _measure(first: str, all_tokens: str, settings: dict[str, Any], arguments: a
         return lambda: Peer(f"benchmarks.{side}", settings, threads=arguments.threads)
 
     peers, failed = open_peers({FIRST: starter(first), ALL: starter(all_tokens)})
+    require(peers, ALL)
     sides = compare(peers, arguments.rounds, unit="sentences", ours=FIRST)
     for peer in peers.values():
         peer.close()

@@ -2,9 +2,9 @@
 
     python -m benchmarks.peak
 
-The peak is the fastest large matrix product measured here, in bf16 and in fp32. The share is the
-multiply-adds actually needed, no padding counted, over what the peak would do in the same time; of
-the two peaks, that of the number format which a run would choose here.
+The peak is the fastest large matrix product measured here, in fp32 and, where the CPU has instructions
+for it, in bf16, of which a run then makes use. The share is the multiply-adds actually needed, no
+padding counted, over what the peak would do in the same time.
 """
 
 import argparse

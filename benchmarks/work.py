@@ -6,6 +6,7 @@ A BERT layer of width H with an inner width I does, for a sentence of T tokens:
 - T x 2 H I: the two products of the feed-forward block
 - 2 T^2 H: scores of all tokens against all, and the weighted sum of values
 
+That is for poolings that read all tokens; one that reads the first alone needs less of the last layer.
 Looking embeddings up, layer norms, activations and softmax are not counted. Shape letters: H width,
 I inner width, T tokens, K rows of the bank, B sentences of a batch, D teacher width.
 """

@@ -179,7 +179,10 @@ def _not_loadable(folder: Path, error: Exception) -> ModelError:
 
 
 def is_bert_kind(backbone: Any) -> bool:
-    """Whether its layers are BERT's, name by name, so that they can be computed another way; embeddings may differ."""
+    """Whether its layers are BERT's, name by name, so that other code can compute them.
+
+    These architectures differ in their embedding layers, which are to be run as they are.
+    """
     return backbone.config.model_type in _BERT_KIND and not backbone.config.is_decoder
 
 

@@ -123,7 +123,8 @@ class SentenceEncoder(nn.Module):
         """Choose how attention is computed: `sdpa` (fused, the default) or `eager` (plain products).
 
         Both give the same numbers to rounding. On a CPU in bf16 the fused kernel's backward pass takes
-        about twice as long; in fp32 and without gradients it is as fast or a little faster. An
+        about twice as long; in fp32 and without gradients it is as fast or a little faster. A last layer
+        of which only the first token is computed always takes the fused kernel, quick for one query. An
         architecture that has no fused attention (MPNet) stays `eager`.
 
         Raises:

@@ -17,7 +17,7 @@ from distilcse_cli.models.backbone import is_bert_kind
 
 def reads_first_token(backbone: Any, pooling: str) -> bool:
     """Whether this pooling reads one token of the last layer, and `first_token` can compute it alone."""
-    return pooling.startswith("cls") and is_bert_kind(backbone)
+    return pooling.startswith("cls") and is_bert_kind(backbone) and backbone.config.num_hidden_layers > 0
 
 
 def first_token(backbone: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -34,7 +34,8 @@ def first_token(backbone: Any, input_ids: Tensor, attention_mask: Tensor) -> Ten
     from transformers.masking_utils import create_bidirectional_mask
 
     states = backbone.embeddings(input_ids=input_ids)
-    mask = create_bidirectional_mask(backbone.config, states, attention_mask)  # may be None if nothing is padded
+    # by position, as the second one's name differs between releases; None where nothing is padded
+    mask = create_bidirectional_mask(backbone.config, states, attention_mask)
     *layers, last = backbone.encoder.layer
     for layer in layers:
         states = layer(states, mask)

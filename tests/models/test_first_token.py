@@ -91,5 +91,8 @@ def test_only_first_token_pooling_of_berts_kind_is_read_that_way(tiny: Callable[
     assert reads_first_token(bert.backbone, "cls")
     assert not reads_first_token(bert.backbone, "avg")
     assert not reads_first_token(other.backbone, "cls_before_pooler")
+    bert.backbone.config.num_hidden_layers = 0
+    assert not reads_first_token(bert.backbone, "cls")
+    bert.backbone.config.num_hidden_layers = 2
     bert.backbone.config.is_decoder = True  # whose tokens do not see all others
     assert not reads_first_token(bert.backbone, "cls")
