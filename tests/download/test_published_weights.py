@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -48,7 +49,9 @@ def test_a_name_becomes_a_student_folder_with_the_tokenizer_of_its_base(
     text.write_text("the cat\n", encoding="utf-8")
     for model in ("ckd-tiny-l4", tmp_path / "student"):
         client("encode", text, "--model", model, "--out", tmp_path / f"{Path(model).name}.npy")
-    assert (tmp_path / "ckd-tiny-l4.npy").read_bytes() == (tmp_path / "student.npy").read_bytes()
+    by_name, by_folder = (np.load(tmp_path / f"{name}.npy") for name in ("ckd-tiny-l4", "student"))
+    # the weights lie at other addresses, on which the last digit of a product of one row depends (seen with AVX2)
+    np.testing.assert_allclose(by_name, by_folder, atol=1e-6, rtol=0)
     assert hub.requests == []
 
 

@@ -3,7 +3,8 @@
 STS12 goes through `SE`, in SentEval's own batches, the other tasks through `evaluate`. Two
 subsets of STS12 hold 65 and 14 pairs of identical sentences. Their cosines are 1 give or take a
 rounding, so how they rank among themselves hangs on the last bit of the embeddings, and that on
-the padding of each batch. It moves these subsets' Spearman by up to 1e-3.
+the padding of each batch and on the CPU: in SentEval's own batches a CPU with AVX-512, as the values were
+made on, gives all their digits, one with AVX2 does not. It moves these subsets' Spearman by up to 1e-3.
 """
 
 import json
@@ -41,6 +42,14 @@ def numbers(nested: dict[str, Any], place: str = "") -> Iterator[tuple[str, floa
 
 def assert_close(nested: dict[str, Any], expected: dict[str, Any], tolerance: float) -> None:
     assert dict(numbers(nested)) == pytest.approx(dict(numbers(expected)), abs=tolerance, rel=0)
+
+
+def assert_sts12_close(sts12: dict[str, Any], expected: dict[str, Any], tolerance: float) -> None:
+    assert_close(sts12, expected, 1e-3)
+    for subset in (subset for subset in expected if subset not in (*IDENTICAL_PAIRS, "all")):
+        assert_close(sts12[subset], expected[subset], tolerance)
+    # what the tables show hardly depends on those pairs
+    assert sts12["all"]["spearman"]["all"] == pytest.approx(expected["all"]["spearman"]["all"], abs=1e-4)
 
 
 class Poolings:
@@ -142,11 +151,11 @@ def minilm_golden(golden_dir: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("pooling", TINY_POOLINGS)
-def test_tiny_teachers_sts12_in_sentevals_batches_is_exact(
+def test_tiny_teachers_sts12_in_sentevals_batches(
     tiny_poolings: Poolings, senteval_dir: Path, tiny_golden: dict[str, Any], pooling: str
 ) -> None:
     nested = scores_of_sentevals_batches(tiny_poolings, pooling, senteval_dir)
-    assert_close(nested, {"STS12": tiny_golden[pooling]["STS12"]}, 1e-4)
+    assert_sts12_close(nested["STS12"], tiny_golden[pooling]["STS12"], 1e-4)
 
 
 @pytest.mark.parametrize("pooling", TINY_POOLINGS)
@@ -161,20 +170,16 @@ def test_tiny_teachers_scores_of_distinct_sentences(
     sts12, expected = nested.pop("STS12"), dict(tiny_golden[pooling])
     expected_sts12 = expected.pop("STS12")
     assert_close(nested, expected, 1e-4)
-    assert_close(sts12, expected_sts12, 1e-3)
-    for subset in (subset for subset in sts12 if subset not in (*IDENTICAL_PAIRS, "all")):
-        assert_close(sts12[subset], expected_sts12[subset], 1e-4)
-    # what the tables show hardly depends on those pairs
-    assert sts12["all"]["spearman"]["all"] == pytest.approx(expected_sts12["all"]["spearman"]["all"], abs=1e-4)
+    assert_sts12_close(sts12, expected_sts12, 1e-4)
 
 
 @pytest.mark.real_model
 @pytest.mark.parametrize("pooling", MINILM_POOLINGS)
-def test_minilms_sts12_in_sentevals_batches_is_exact(
+def test_minilms_sts12_in_sentevals_batches(
     minilm_poolings: Poolings, senteval_dir: Path, minilm_golden: dict[str, Any], pooling: str
 ) -> None:
     nested = scores_of_sentevals_batches(minilm_poolings, pooling, senteval_dir)
-    assert_close(nested, {"STS12": minilm_golden[pooling]["STS12"]}, 2e-4)
+    assert_sts12_close(nested["STS12"], minilm_golden[pooling]["STS12"], 2e-4)
 
 
 @pytest.mark.real_model
