@@ -138,13 +138,13 @@ def _memory(told: dict[str, Any]) -> list[str]:
 
 def _peak(result: dict[str, Any], title: str = "Share of the peak") -> str:
     rows = [
-        [f"peak, {dtype}", _of({key: value / 1e12 for key, value in peak.items()}, 2), ""]
+        [f"peak, {dtype}", _of({key: value / 1e12 for key, value in peak.items()}, 3), ""]
         for dtype, peak in result["multiply_adds_a_second"].items()
     ]
     for job, told in result["jobs"].items():
         work = told["multiply_adds_a_sentence"]
         shares = {key: 100 * value for key, value in told["share_of_peak"].items()}
-        rows.append([job, f"{told['rate']['median'] * work / 1e12:.2f}", f"{_of(shares, 1)} %"])
+        rows.append([job, f"{told['rate']['median'] * work / 1e12:.3f}", f"{_of(shares, 1)} %"])
     section = _section(
         "peak",
         title,
