@@ -208,6 +208,11 @@ def machine() -> dict[str, Any]:
     }
 
 
+def pinned_machine(threads: int) -> dict[str, Any]:
+    """`machine()` before a measurement, for which this process and its sides are then pinned to so many cores."""
+    return machine() | {"threads": threads, "pinned_to": pin(threads)}
+
+
 def save(name: str, facts: dict[str, Any], machine_before: dict[str, Any], out: Path | None = None) -> None:
     """Write `benchmarks/results/NAME.json`, with the command that was given."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()

@@ -20,9 +20,8 @@ import numpy as np
 from benchmarks.common import (
     add_options,
     compare,
-    machine,
     open_peers,
-    pin,
+    pinned_machine,
     read_lines,
     run,
     save,
@@ -54,8 +53,8 @@ OUR_STEPS = 5
 """Our steps to one of theirs: with 12 batches of one length each, our rate was 335/s in one round, 532/s in another."""
 
 
-def add_slices(parser: argparse.ArgumentParser, *, st: bool = True) -> None:
-    """Options of both stages; `--st-python` where the other side is sentence-transformers."""
+def add_slices(parser: argparse.ArgumentParser) -> None:
+    """Options of both stages."""
     parser.add_argument("--model", default="all-minilm-l6", help="teacher: folder, catalogue name or hub id")
     parser.add_argument("--layers", default="0,2,5", help="layers of it that the student keeps")
     parser.add_argument("--batch-size", type=whole(), default=128)
@@ -63,12 +62,15 @@ def add_slices(parser: argparse.ArgumentParser, *, st: bool = True) -> None:
         "--steps", type=whole(), default=12, help=f"counted steps of a slice; ours has {OUR_STEPS} times as many"
     )
     parser.add_argument("--warmup-steps", type=whole(), default=3, help="steps before them")
-    if st:
-        parser.add_argument(
-            "--st-python",
-            default=os.environ.get("BENCH_ST_PYTHON"),
-            help="interpreter that has sentence-transformers[train]",
-        )
+
+
+def add_st_python(parser: argparse.ArgumentParser) -> None:
+    """`--st-python`, for where a side is sentence-transformers' trainer."""
+    parser.add_argument(
+        "--st-python",
+        default=os.environ.get("BENCH_ST_PYTHON"),
+        help="interpreter that has sentence-transformers[train]",
+    )
 
 
 def write_student(arguments: argparse.Namespace, folder: Path, *, pooler: str | None = None) -> str:
@@ -97,12 +99,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     add_slices(parser)
+    add_st_python(parser)
     parser.add_argument("--sentences", type=whole(), default=70_000, help="lines of news")
     parser.add_argument("--bank-size", type=int, default=65_536)
     arguments = parser.parse_args()
 
     runtime = choose_runtime("cpu")
-    before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
+    before = pinned_machine(arguments.threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         student, made = write_student(arguments, folder), write_corpus(arguments, folder)

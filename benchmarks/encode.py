@@ -22,10 +22,9 @@ import numpy as np
 from benchmarks.common import (
     add_options,
     compare,
-    machine,
     mixed_lines,
     open_peers,
-    pin,
+    pinned_machine,
     require,
     run,
     save,
@@ -111,7 +110,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
 
-    before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
+    before = pinned_machine(arguments.threads)
     pythons = {"onnx": arguments.onnx_python, "openvino": arguments.openvino_python}
     left_out = without_bf16(ST_SIDES, choose_runtime("cpu"))
     left_out |= {name: f"no --{side[0]}-python" for name, side in ST_SIDES.items() if pythons.get(side[0], "") is None}

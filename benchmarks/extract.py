@@ -10,7 +10,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks.common import add_options, machine, pin, ratios, read_lines, run, save, spread, whole
+from benchmarks.common import add_options, pinned_machine, ratios, read_lines, run, save, spread, whole
 from benchmarks.peer import Peer
 from distilcse_cli import console
 from distilcse_cli.config import CorpusSettings
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--pieces", type=whole(), default=7)
     arguments = parser.parse_args()
 
-    before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
+    before = pinned_machine(arguments.threads)
     lines = read_lines("news")[: arguments.sentences]
     rates: dict[str, list[float]] = {"extract": [], "encode": []}
     memory = dict.fromkeys(rates, 0)

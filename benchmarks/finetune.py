@@ -17,9 +17,8 @@ import numpy as np
 from benchmarks.common import (
     add_options,
     compare,
-    machine,
     open_peers,
-    pin,
+    pinned_machine,
     run,
     save,
     shared_file,
@@ -27,7 +26,16 @@ from benchmarks.common import (
     whole,
     without_bf16,
 )
-from benchmarks.distill import OUR_STEPS, ST_SIDES, add_slices, slice_settings, st_sides, worth_trying, write_student
+from benchmarks.distill import (
+    OUR_STEPS,
+    ST_SIDES,
+    add_slices,
+    add_st_python,
+    slice_settings,
+    st_sides,
+    worth_trying,
+    write_student,
+)
 from benchmarks.peer import Peer
 from distilcse_cli.config import FinetuneSettings, TripletSettings
 from distilcse_cli.data.tokens import tokenize_corpus
@@ -55,11 +63,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     add_slices(parser)
+    add_st_python(parser)
     parser.add_argument("--triples", type=whole(), default=20_000)
     arguments = parser.parse_args()
 
     runtime = choose_runtime("cpu")
-    before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
+    before = pinned_machine(arguments.threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         student, made = write_student(arguments, folder), write_triples(arguments, folder)

@@ -16,10 +16,9 @@ from typing import Any
 from benchmarks.common import (
     add_options,
     compare,
-    machine,
     mixed_lines,
     open_peers,
-    pin,
+    pinned_machine,
     require,
     run,
     save,
@@ -60,13 +59,13 @@ class EncodeAll(Ours):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
-    add_slices(parser, st=False)
+    add_slices(parser)
     parser.add_argument("--sentences", type=whole(), default=20_000, help="lines of news to train on")
     parser.add_argument("--lines", type=whole(), default=4_000, help="lines to encode")
     parser.add_argument("--bank-size", type=int, default=65_536)
     arguments = parser.parse_args()
 
-    before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
+    before = pinned_machine(arguments.threads)
     jobs: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -85,14 +84,14 @@ def _measure(first: str, all_tokens: str, settings: dict[str, Any], arguments: a
     def starter(side: str) -> Any:
         return lambda: Peer(f"benchmarks.{side}", settings, threads=arguments.threads)
 
-    peers, failed = open_peers({FIRST: starter(first), ALL: starter(all_tokens)})
+    peers, _ = open_peers({FIRST: starter(first), ALL: starter(all_tokens)})
     require(peers, ALL)
     sides = compare(peers, arguments.rounds, unit="sentences", ours=FIRST)
     for peer in peers.values():
         peer.close()
     for side in sides.values():
         side["facts"].pop("rows", None)
-    show(sides, failed)
+    show(sides, {})
     return sides
 
 

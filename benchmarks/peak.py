@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.common import add_options, machine, mixed_lines, pin, run, save, spread, whole
+from benchmarks.common import add_options, mixed_lines, pinned_machine, run, save, spread, whole
 from benchmarks.distill import OUR_STEPS, add_slices, slice_settings, write_corpus, write_student
 from benchmarks.encode import Ours
 from benchmarks.training_sides import OursDistill
@@ -58,13 +58,13 @@ def top_ops(run: Any) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
-    add_slices(parser, st=False)
+    add_slices(parser)
     parser.add_argument("--sentences", type=whole(), default=70_000, help="lines of news to train on")
     parser.add_argument("--lines", type=whole(), default=20_000, help="lines to encode")
     parser.add_argument("--bank-size", type=int, default=65_536)
     arguments = parser.parse_args()
 
-    before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
+    before = pinned_machine(arguments.threads)
     torch.set_num_threads(arguments.threads)
     dtype = choose_runtime("cpu").dtype
     with tempfile.TemporaryDirectory() as name:
@@ -73,8 +73,8 @@ def main() -> None:
         peaks: dict[str, list[float]] = {dtype: [] for dtype in sorted({dtype, "float32"})}
         rates: dict[str, list[float]] = {"encode": [], "train": []}
         for number in range(arguments.rounds):
-            for name_of, seen in peaks.items():
-                seen.append(matmul_peak(getattr(torch, name_of)))
+            for kind, seen in peaks.items():
+                seen.append(matmul_peak(getattr(torch, kind)))
             started = time.perf_counter()
             num = encode.run()["num"]
             rates["encode"].append(num / (time.perf_counter() - started))

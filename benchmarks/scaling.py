@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import add_options, compare, machine, open_peers, pin, read_lines, run, save, show
+from benchmarks.common import add_options, compare, open_peers, pinned_machine, read_lines, run, save, show
 from benchmarks.distill import OUR_STEPS, add_slices, slice_settings, write_student
 from benchmarks.peer import Peer
 from distilcse_cli.config import CorpusSettings, DistillSettings
@@ -41,13 +41,13 @@ def corpus_of(size: int, folder: Path) -> Corpus:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
-    add_slices(parser, st=False)
+    add_slices(parser)
     parser.add_argument("--sizes", default="60000,600000,1200000")
     parser.add_argument("--jobs", default=",".join(JOBS))
     parser.add_argument("--bank-size", type=int, default=65_536)
     arguments = parser.parse_args()
 
-    before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
+    before = pinned_machine(arguments.threads)
     sizes = sorted(int(size) for size in arguments.sizes.split(","))
     jobs_asked = arguments.jobs.split(",")
     if not set(jobs_asked) <= JOBS.keys():

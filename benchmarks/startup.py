@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from benchmarks.common import add_options, machine, pin, run, save, spread
+from benchmarks.common import add_options, pinned_machine, run, save, spread
 from distilcse_cli import console
 from distilcse_cli.commands import app
 
@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     arguments = parser.parse_args()
-    before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
+    before = pinned_machine(arguments.threads)
     runs = invocations()
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(arguments.rounds):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from benchmarks.common import SHARED_DATA, add_options, machine, pin, ratios, run, save, spread, take_turns
+from benchmarks.common import SHARED_DATA, add_options, pinned_machine, ratios, run, save, spread, take_turns
 from distilcse_cli import console
 from distilcse_cli.evaluation.scoring import evaluate_encoder
 from distilcse_cli.evaluation.settings import EvalSettings
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=SHARED_DATA / "senteval")
     arguments = parser.parse_args()
 
-    before = machine() | {"threads": arguments.threads, "pinned_to": pin(arguments.threads)}
+    before = pinned_machine(arguments.threads)
     torch.set_num_threads(arguments.threads)
     folder = resolve_reference(arguments.model)
     slow, fast = SentEvalPath(folder, arguments.data), Ours(folder, arguments.data)
