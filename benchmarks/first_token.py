@@ -3,8 +3,7 @@
     python -m benchmarks.first_token
 
 Stage-1 training of a student of a few layers, and encoding with it. Both sides are this project's,
-as they are and with `models.first_token` never asked. In bf16 on a CPU encoding has another path
-(`models.prepacked`), which computes all tokens on both sides.
+as they are and with `models.first_token` never asked.
 """
 
 import argparse
@@ -29,7 +28,7 @@ from benchmarks.distill import OUR_STEPS, add_slices, slice_settings, write_corp
 from benchmarks.encode import Ours
 from benchmarks.peer import Peer
 from benchmarks.training_sides import OursDistill
-from distilcse_cli.models import encoder
+from distilcse_cli.models import encoder, prepacked
 
 POOLER = "cls_before_pooler"
 FIRST, ALL = "first token", "all tokens"
@@ -37,7 +36,8 @@ FIRST, ALL = "first token", "all tokens"
 
 def _compute_all_tokens() -> None:
     """From here on, in this process."""
-    encoder.reads_first_token = lambda *_: False  # type: ignore[assignment]
+    for module in (encoder, prepacked):
+        module.reads_first_token = lambda *_: False  # type: ignore[assignment]
 
 
 class TrainAll(OursDistill):

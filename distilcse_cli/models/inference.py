@@ -31,7 +31,7 @@ from distilcse_cli.runtime import Runtime
 if TYPE_CHECKING:
     from distilcse_cli.models.encoder import SentenceEncoder
 
-NUMERICS = 3
+NUMERICS = 4
 """Counted up when a change of the code changes last digits of embeddings; what is kept across versions names it."""
 WINDOW_ROWS = 8192
 """Sentences tokenized and sorted by length together. More would save no padding to speak of."""

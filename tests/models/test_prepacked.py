@@ -1,4 +1,4 @@
-"""The prepacked forward pass gives what transformers' own gives, up to bf16."""
+"""The prepacked forward pass gives what transformers' own gives: in fp32 to rounding, on any CPU, in bf16 near it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from distilcse_cli.config import POOLINGS, EncodeSettings
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.models.inference import embed_sentences
-from distilcse_cli.models.prepacked import PrepackedForward, fastest_forward
+from distilcse_cli.models.prepacked import PrepackedForward, _Linear, fastest_forward
 from distilcse_cli.runtime import Runtime
 
 BF16 = Runtime(device="cpu", dtype="bfloat16", reason="test")
@@ -23,45 +23,85 @@ def batch(encoder: SentenceEncoder) -> tuple[torch.Tensor, torch.Tensor]:
     return tokens["input_ids"], tokens["attention_mask"]
 
 
-@pytest.fixture(autouse=True)
-def has_bf16_kernels(tiny: Callable[..., Path]) -> None:
-    if fastest_forward(load_encoder(str(tiny("bert")), pooler="avg"), BF16).__class__ is not PrepackedForward:
+@pytest.fixture
+def bf16_kernels(tiny: Callable[..., Path]) -> None:
+    if not isinstance(fastest_forward(load_encoder(str(tiny("bert")), pooler="avg"), BF16), PrepackedForward):
         pytest.skip("this CPU or torch has no bf16 kernels")
+
+
+@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    if request.param == torch.bfloat16:
+        request.getfixturevalue("bf16_kernels")
+    elif not torch.backends.mkldnn.is_available():
+        pytest.skip("this torch has no oneDNN")
+    return request.param
+
+
+def own(encoder: SentenceEncoder, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """What transformers' own modules give, all tokens of all layers computed."""
+    with torch.no_grad():
+        output = encoder.backbone(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        return encoder.embed_hidden(output.last_hidden_state, mask, output.hidden_states)
+
+
+def assert_near(got: torch.Tensor, wanted: torch.Tensor, dtype: torch.dtype) -> None:
+    assert got.dtype == torch.float32
+    assert torch.cosine_similarity(got, wanted).min() > 0.999
+    # bf16: eight bits of mantissa, a few products deep
+    atol = 2e-6 if dtype == torch.float32 else 0.03 * wanted.abs().max().item()
+    torch.testing.assert_close(got, wanted, atol=atol, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_equals_the_models_own_forward_up_to_bf16(tiny: Callable[..., Path], kind: str, pooling: str) -> None:
+def test_equals_the_models_own_forward(tiny: Callable[..., Path], kind: str, pooling: str, dtype: torch.dtype) -> None:
     encoder = load_encoder(str(tiny(kind)), pooler=pooling)
-    forward = fastest_forward(encoder, BF16)
-    assert isinstance(forward, PrepackedForward)
     ids, mask = batch(encoder)
-    with torch.no_grad():
-        wanted = encoder(ids, mask)
-    got = forward(ids, mask)
-    assert got.dtype == torch.float32
-    assert got.shape == wanted.shape
-    assert torch.cosine_similarity(got, wanted).min() > 0.999
-    # eight bits of mantissa, a few products deep
-    torch.testing.assert_close(got, wanted, atol=0.03 * wanted.abs().max().item(), rtol=0)
+    assert_near(PrepackedForward(encoder, dtype)(ids, mask), own(encoder, ids, mask), dtype)
 
 
-def test_padding_changes_nothing(tiny: Callable[..., Path]) -> None:
-    encoder = load_encoder(str(tiny("bert")), pooler="avg")
-    forward = fastest_forward(encoder, BF16)
+@pytest.mark.parametrize("pooling", ["avg", "cls"])
+def test_padding_changes_nothing(tiny: Callable[..., Path], pooling: str, dtype: torch.dtype) -> None:
+    encoder = load_encoder(str(tiny("bert")), pooler=pooling)
+    forward = PrepackedForward(encoder, dtype)
     ids, mask = batch(encoder)
     wider = [torch.nn.functional.pad(tensor, (0, 5)) for tensor in (ids, mask)]
     torch.testing.assert_close(forward(*wider), forward(ids, mask), atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("width", [24, 32])
-def test_plain_and_fused_attention_equal_the_models_own(tiny: Callable[..., Path], width: int) -> None:
+def test_plain_and_fused_attention_equal_the_models_own(
+    tiny: Callable[..., Path], width: int, dtype: torch.dtype
+) -> None:
     encoder = load_encoder(str(tiny("bert")), pooler="avg")
     ids, mask = (torch.nn.functional.pad(tensor, (0, width - tensor.shape[1])) for tensor in batch(encoder))
-    with torch.no_grad():
-        wanted = encoder(ids, mask)
-    got = fastest_forward(encoder, BF16)(ids, mask)
-    torch.testing.assert_close(got, wanted, atol=0.03 * wanted.abs().max().item(), rtol=0)
+    assert_near(PrepackedForward(encoder, dtype)(ids, mask), own(encoder, ids, mask), dtype)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "cls_before_pooler"])
+def test_the_last_feed_forward_block_sees_one_token_a_sentence(
+    tiny: Callable[..., Path], pooling: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = load_encoder(str(tiny("bert")), pooler=pooling)
+    ids, mask = batch(encoder)
+    seen, product = [], _Linear.__call__
+
+    def watched(self: _Linear, rows: torch.Tensor, plus: torch.Tensor | None = None) -> torch.Tensor:
+        if self._activation == "gelu":
+            seen.append(rows.shape[:2])
+        return product(self, rows, plus)
+
+    monkeypatch.setattr(_Linear, "__call__", watched)
+    PrepackedForward(encoder, dtype)(ids, mask)
+    assert seen == [ids.shape] * (encoder.num_layers - 1) + [(len(ids), 1)]
+
+
+@pytest.mark.usefixtures("bf16_kernels")
+def test_a_bf16_runtime_takes_it(tiny: Callable[..., Path]) -> None:
+    encoder = load_encoder(str(tiny("bert")), pooler="cls")
+    ids, mask = batch(encoder)
+    assert_near(fastest_forward(encoder, BF16)(ids, mask), own(encoder, ids, mask), torch.bfloat16)
 
 
 @pytest.mark.parametrize("kind", ["distilbert", "mpnet"])
@@ -113,8 +153,18 @@ def test_an_error_in_one_thread_ends_all(tiny: Callable[..., Path], monkeypatch:
     assert len(calls) <= len(SENTENCES) // 2
 
 
-def test_a_row_without_any_token_is_finite(tiny: Callable[..., Path]) -> None:
-    encoder = load_encoder(str(tiny("bert")), pooler="avg")
+@pytest.mark.parametrize("pooling", ["avg", "cls"])
+def test_a_row_without_any_token_is_finite(tiny: Callable[..., Path], pooling: str, dtype: torch.dtype) -> None:
+    encoder = load_encoder(str(tiny("bert")), pooler=pooling)
     ids, mask = batch(encoder)
     mask[0] = 0
-    assert fastest_forward(encoder, BF16)(ids, mask).isfinite().all()
+    assert PrepackedForward(encoder, dtype)(ids, mask).isfinite().all()
+
+
+@pytest.mark.parametrize("pooling", ["avg", "cls_before_pooler"])
+def test_a_model_without_layers_embeds_its_tokens(tiny: Callable[..., Path], pooling: str, dtype: torch.dtype) -> None:
+    encoder = load_encoder(str(tiny("bert")), pooler=pooling)
+    encoder.backbone.encoder.layer = torch.nn.ModuleList()
+    encoder.backbone.config.num_hidden_layers = 0
+    ids, mask = batch(encoder)
+    assert_near(PrepackedForward(encoder, dtype)(ids, mask), own(encoder, ids, mask), dtype)
