@@ -45,6 +45,13 @@ def main() -> None:
     parser.add_argument("--sizes", default="60000,600000,1200000")
     parser.add_argument("--jobs", default=",".join(JOBS))
     parser.add_argument("--bank-size", type=int, default=65_536)
+    parser.add_argument(
+        "--encoder",
+        choices=["teacher", "student"],
+        default="teacher",
+        help="what extract and encode run: of a student of one layer most of the cost is not the model's",
+    )
+    parser.add_argument("--pooler", help="the student's pooling (default: the teacher's)")
     arguments = parser.parse_args()
 
     before = pinned_machine(arguments.threads)
@@ -56,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         corpora = {f"{size:,}": corpus_of(size, folder) for size in sizes}
-        student = write_student(arguments, folder)
+        student = write_student(arguments, folder, pooler=arguments.pooler)
         for job in jobs_asked:
             starters = {size: _starter(job, corpus, student, arguments, folder) for size, corpus in corpora.items()}
             peers, failed = open_peers(starters)
@@ -72,7 +79,8 @@ def main() -> None:
 
 def _starter(job: str, corpus: Corpus, student: str, arguments: argparse.Namespace, folder: Path) -> Any:
     if job != "train":
-        settings: dict[str, Any] = {"model": arguments.model, "corpus": str(corpus.folder)}
+        model = student if arguments.encoder == "student" else arguments.model
+        settings: dict[str, Any] = {"model": model, "corpus": str(corpus.folder)}
     else:
         teacher = load_encoder(arguments.model)
         tokens = tokenize_corpus(corpus, teacher.tokenizer, DistillSettings().max_length)
