@@ -10,7 +10,8 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,18 +95,22 @@ def pin(threads: int) -> list[int]:
     return cores
 
 
-def open_peers(sides: Mapping[str, Callable[[], Peer]]) -> tuple[dict[str, Peer], dict[str, str]]:
-    """Set the sides up one after the other: those that work, and why the others do not."""
+@contextmanager
+def _open_peers(sides: Mapping[str, Callable[[], Peer]]) -> Iterator[tuple[dict[str, Peer], dict[str, str]]]:
+    """Set the sides up one after the other: those that work, and why the others do not. They end with the block."""
     peers: dict[str, Peer] = {}
     failed: dict[str, str] = {}
-    for name, start in sides.items():
-        console.log(f"setting up: {name}")
-        try:
-            peers[name] = start()
-        except SideFailed as error:
-            failed[name] = str(error)
-            console.warn(f"{name}: {error}")
-    return peers, failed
+    with ExitStack() as stack:
+        for name, start in sides.items():
+            console.log(f"setting up: {name}")
+            try:
+                peers[name] = start()
+            except SideFailed as error:
+                failed[name] = str(error)
+                console.warn(f"{name}: {error}")
+            else:
+                stack.callback(peers[name].close)
+        yield peers, failed
 
 
 def without_bf16(names: Iterable[str], runtime: Runtime) -> dict[str, str]:
@@ -115,18 +120,29 @@ def without_bf16(names: Iterable[str], runtime: Runtime) -> dict[str, str]:
     return {name: f"left out, as {runtime.reason}" for name in names if "bf16" in name}
 
 
-def require(peers: Mapping[str, Peer], name: str) -> None:
-    """End with one line when a side that the others are compared with could not be set up."""
-    if name not in peers:
-        raise SystemExit(f"nothing to compare with: {name} could not be set up")
-
-
-def compare(peers: Mapping[str, Peer], rounds: int, *, unit: str, ours: str = "ours") -> dict[str, Any]:
+def compare(
+    starters: Mapping[str, Callable[[], Peer]],
+    rounds: int,
+    *,
+    unit: str,
+    ours: str = "ours",
+    against: str | None = None,
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Let the sides take turns; how many `unit` a second each does, and how many times ours is as fast.
 
     Each side's figures have `num` of what it has done in `seconds`. The ratio is taken round by round.
+
+    Returns:
+        The sides' figures, and why a side has none. Without `ours` and `against` the program ends with one line.
     """
-    require(peers, ours)
+    with _open_peers(starters) as (peers, failed):
+        for name in (ours, against or ours):
+            if name not in peers:
+                raise SystemExit(f"nothing to compare with: {name} could not be set up")
+        return _turns_of(peers, rounds, unit=unit, ours=ours), failed
+
+
+def _turns_of(peers: Mapping[str, Peer], rounds: int, *, unit: str, ours: str) -> dict[str, Any]:
     figures: dict[str, list[dict[str, Any]]] = {name: [] for name in peers}
     for number in range(rounds):
         for name, peer in peers.items():

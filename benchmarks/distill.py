@@ -20,7 +20,6 @@ import numpy as np
 from benchmarks.common import (
     add_options,
     compare,
-    open_peers,
     pinned_machine,
     read_lines,
     run,
@@ -115,7 +114,7 @@ def main() -> None:
         teacher = str(resolve_reference(arguments.model))
         of_st = slices | {"model": student, "data": made["data"], "labels": made["rows"]}
         threads = arguments.threads
-        peers, failed = open_peers(
+        sides, failed = compare(
             {
                 "ours": lambda: Peer("benchmarks.training_sides:OursDistill", of_both | ours, threads=threads),
                 "published loop": lambda: Peer(
@@ -124,12 +123,11 @@ def main() -> None:
                     threads=threads,
                 ),
             }
-            | st_sides(of_st, worth_trying(runtime), arguments)
+            | st_sides(of_st, worth_trying(runtime), arguments),
+            arguments.rounds,
+            unit="sentences",
         )
         failed |= without_bf16(ST_SIDES, runtime)
-        sides = compare(peers, arguments.rounds, unit="sentences")
-        for peer in peers.values():
-            peer.close()
     show(sides, failed)
     facts = {
         "rounds": arguments.rounds,

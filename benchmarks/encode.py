@@ -23,9 +23,7 @@ from benchmarks.common import (
     add_options,
     compare,
     mixed_lines,
-    open_peers,
     pinned_machine,
-    require,
     run,
     save,
     show,
@@ -119,15 +117,14 @@ def main() -> None:
         lines = Path(folder) / "sentences.json"
         lines.write_text(json.dumps(mixed_lines(arguments.sentences)), encoding="utf-8")
         common = {"model": str(resolve_reference(arguments.model)), "sentences": str(lines), "rows": folder}
-        peers, failed = open_peers(
+        sides, failed = compare(
             {"ours": lambda: Peer("benchmarks.encode:Ours", common, threads=arguments.threads)}
-            | {name: _starter(common, side, pythons, arguments.threads) for name, side in asked.items()}
+            | {name: _starter(common, side, pythons, arguments.threads) for name, side in asked.items()},
+            arguments.rounds,
+            unit="sentences",
+            against=REFERENCE,
         )
         failed |= left_out
-        require(peers, REFERENCE)
-        sides = compare(peers, arguments.rounds, unit="sentences")
-        for peer in peers.values():
-            peer.close()
         reference = np.load(sides[REFERENCE]["facts"]["rows"], allow_pickle=False)
         for side in sides.values():
             side["min_cosine"] = min_cosine(np.load(side["facts"].pop("rows"), allow_pickle=False), reference)

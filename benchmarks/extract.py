@@ -8,9 +8,10 @@ piece. Raw encoding embeds the same windows and throws the rows away.
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 
-from benchmarks.common import add_options, pinned_machine, ratios, read_lines, run, save, spread, whole
+from benchmarks.common import add_options, compare, pinned_machine, ratios, read_lines, run, save, spread, whole
 from benchmarks.peer import Peer
 from distilcse_cli import console
 from distilcse_cli.config import CorpusSettings
@@ -39,18 +40,15 @@ def main() -> None:
             num_sentences += len(corpus)
             settings = {"model": arguments.model, "corpus": str(corpus.folder)}
             sides = {"extract": "Extract", "encode": "Encode"}
-            peers = {
-                name: Peer(f"benchmarks.scaling_sides:{side}", settings, threads=arguments.threads)
+            starters = {
+                name: partial(Peer, f"benchmarks.scaling_sides:{side}", settings, threads=arguments.threads)
                 for name, side in sides.items()
             }
-            for _ in range(arguments.rounds):
-                for name, peer in peers.items():
-                    told = peer.run()
-                    rates[name].append(told["num"] / told["seconds"])
-                    memory[name] = max(memory[name], told["resident_bytes"])
-            for peer in peers.values():
-                peer.close()
-            console.log(f"piece {piece + 1}: " + ", ".join(f"{name} {rate[-1]:,.0f}/s" for name, rate in rates.items()))
+            console.log(f"piece {piece + 1} of {arguments.pieces}")
+            told, _ = compare(starters, arguments.rounds, unit="sentences", ours="extract", against="encode")
+            for name, side in told.items():
+                rates[name] += side["rates"]
+                memory[name] = max(memory[name], side["resident_bytes"])
     ratio = spread(ratios(rates["extract"], rates["encode"]))
     console.result(f"extract runs at {ratio['median']:.3f} of the raw encode rate")
     facts = {

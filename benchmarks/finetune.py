@@ -17,7 +17,6 @@ import numpy as np
 from benchmarks.common import (
     add_options,
     compare,
-    open_peers,
     pinned_machine,
     run,
     save,
@@ -76,14 +75,13 @@ def main() -> None:
         ours = slice_settings(arguments, OUR_STEPS)
         ours |= {"student": student, "tokens": made["tokens"], "triples": made["triples"]}
         of_st = slices | {"model": student, "data": made["data"]}
-        peers, failed = open_peers(
+        sides, failed = compare(
             {"ours": lambda: Peer("benchmarks.training_sides:OursFinetune", ours, threads=arguments.threads)}
-            | st_sides(of_st, worth_trying(runtime), arguments)
+            | st_sides(of_st, worth_trying(runtime), arguments),
+            arguments.rounds,
+            unit="triples",
         )
         failed |= without_bf16(ST_SIDES, runtime)
-        sides = compare(peers, arguments.rounds, unit="triples")
-        for peer in peers.values():
-            peer.close()
     show(sides, failed)
     facts = {
         "rounds": arguments.rounds,

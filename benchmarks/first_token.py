@@ -16,9 +16,7 @@ from benchmarks.common import (
     add_options,
     compare,
     mixed_lines,
-    open_peers,
     pinned_machine,
-    require,
     run,
     save,
     show,
@@ -84,11 +82,8 @@ def _measure(first: str, all_tokens: str, settings: dict[str, Any], arguments: a
     def starter(side: str) -> Any:
         return lambda: Peer(f"benchmarks.{side}", settings, threads=arguments.threads)
 
-    peers, _ = open_peers({FIRST: starter(first), ALL: starter(all_tokens)})
-    require(peers, ALL)
-    sides = compare(peers, arguments.rounds, unit="sentences", ours=FIRST)
-    for peer in peers.values():
-        peer.close()
+    starters = {FIRST: starter(first), ALL: starter(all_tokens)}
+    sides, _ = compare(starters, arguments.rounds, unit="sentences", ours=FIRST, against=ALL)
     for side in sides.values():
         side["facts"].pop("rows", None)
     show(sides, {})

@@ -4,8 +4,9 @@
 
 There are 600,000 lines of news; beyond that they come again with a suffix, which makes them other
 sentences of nearly the same length. Training takes steps on a corpus of each size with the bank
-full; it is measured by the token, as the lengths of a slice's batches vary. The sizes take turns,
-each in its own process.
+full; it is measured by the token, as the lengths of a slice's batches vary. A round of `extract` is
+all of a corpus; of `encode` it is 65,536 sentences, so that the sizes take turns every few seconds:
+19 rounds take the largest size from end to end. The sizes take turns, each in its own process.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import add_options, compare, open_peers, pinned_machine, read_lines, run, save, show
+from benchmarks.common import add_options, compare, pinned_machine, read_lines, run, save, show
 from benchmarks.distill import OUR_STEPS, add_slices, slice_settings, write_student
 from benchmarks.peer import Peer
 from distilcse_cli.config import CorpusSettings, DistillSettings
@@ -22,8 +23,8 @@ from distilcse_cli.data.corpus import Corpus, prepare_corpus
 from distilcse_cli.data.tokens import tokenize_corpus
 from distilcse_cli.models.encoder import load_encoder
 
-JOBS = {"train": "tokens", "extract": "sentences", "encode": "sentences"}
-"""Name -> what its rate counts."""
+JOBS = {"train": ("Train", "tokens"), "extract": ("Extract", "sentences"), "encode": ("EncodeSlices", "sentences")}
+"""Name -> the class in `scaling_sides`, and what its rate counts."""
 
 
 def corpus_of(size: int, folder: Path) -> Corpus:
@@ -66,10 +67,7 @@ def main() -> None:
         student = write_student(arguments, folder, pooler=arguments.pooler)
         for job in jobs_asked:
             starters = {size: _starter(job, corpus, student, arguments, folder) for size, corpus in corpora.items()}
-            peers, failed = open_peers(starters)
-            jobs[job] = compare(peers, arguments.rounds, unit=JOBS[job], ours=next(iter(peers)))
-            for peer in peers.values():
-                peer.close()
+            jobs[job], failed = compare(starters, arguments.rounds, unit=JOBS[job][1], ours=next(iter(starters)))
             show(jobs[job], failed)
     facts = {"rounds": arguments.rounds, "bank_size": arguments.bank_size, "jobs": jobs}
     save(
@@ -92,8 +90,7 @@ def _starter(job: str, corpus: Corpus, student: str, arguments: argparse.Namespa
             "rows": str(folder / f"rows-{len(corpus)}.npy"),
             "bank_size": arguments.bank_size,
         }
-    side = f"benchmarks.scaling_sides:{job.capitalize()}"
-    return lambda: Peer(side, settings, threads=arguments.threads)
+    return lambda: Peer(f"benchmarks.scaling_sides:{JOBS[job][0]}", settings, threads=arguments.threads)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from benchmarks.training_sides import OursDistill
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.corpus import open_corpus
 from distilcse_cli.models.encoder import load_encoder
-from distilcse_cli.models.inference import embed_stream
+from distilcse_cli.models.inference import EmbeddedWindow, embed_stream
 from distilcse_cli.runtime import choose_runtime
 from distilcse_cli.teacher.extract import extract
 
@@ -79,6 +81,28 @@ class Encode(Extract):
                 pass
             seconds = time.perf_counter() - started
         return {"num": len(self.corpus), "seconds": seconds} | memory.most
+
+
+class EncodeSlices(Extract):
+    """Our raw encode rate: each round takes the next windows of the corpus; behind the last the first come again."""
+
+    NUM_WINDOWS = 8
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._windows = self._all_windows()
+
+    def _all_windows(self) -> Iterator[EmbeddedWindow]:
+        while True:
+            yield from embed_stream(self.encoder, self.corpus, self.runtime, EncodeSettings())
+
+    def run(self) -> dict[str, Any]:
+        """Embed a slice."""
+        with MemorySamples() as memory:
+            started = time.perf_counter()
+            num = sum(len(window.sentences) for window in islice(self._windows, self.NUM_WINDOWS))
+            seconds = time.perf_counter() - started
+        return {"num": num, "seconds": seconds} | memory.most
 
 
 class Train(OursDistill):

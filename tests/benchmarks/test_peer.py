@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.common import compare, open_peers
+from benchmarks.common import compare
 from benchmarks.encode import min_cosine
 from benchmarks.peer import Peer, SideFailed, memory_now
 from benchmarks.steps import StepClock
@@ -32,16 +32,15 @@ class Breaks:
 
 def test_ratios_are_taken_round_by_round_and_a_broken_side_is_told() -> None:
     here = "tests.benchmarks.test_peer"
-    peers, failed = open_peers(
+    sides, failed = compare(
         {
             "ours": lambda: Peer(f"{here}:Counts", {"seconds": 2.0}, threads=1),
             "slow": lambda: Peer(f"{here}:Counts", {"seconds": 8.0}, threads=1),
             "broken": lambda: Peer(f"{here}:Breaks", {}, threads=1),
-        }
+        },
+        2,
+        unit="sentences",
     )
-    sides = compare(peers, 2, unit="sentences")
-    for peer in peers.values():
-        peer.close()
 
     assert sides["ours"]["rates"] == [5.0, 5.0]
     # ten in 8 s are 1.25 a second, a fourth of ours
