@@ -132,8 +132,15 @@ def compare(
 
     Each side's figures have `num` of what it has done in `seconds`. The ratio is taken round by round.
 
+    Args:
+        starters: name -> what sets the side up. Each ends with the comparison.
+        rounds: turns of each side.
+        unit: what `num` counts.
+        ours: the side that all ratios are of.
+        against: another side that the comparison is worth nothing without.
+
     Returns:
-        The sides' figures, and why a side has none. Without `ours` and `against` the program ends with one line.
+        The sides' figures, and why a side has none. Without `ours` or `against` the program ends with one line.
     """
     with _open_peers(starters) as (peers, failed):
         for name in (ours, against or ours):

@@ -35,6 +35,7 @@ FIRST, ALL = "first token", "all tokens"
 def _compute_all_tokens() -> None:
     """From here on, in this process."""
     for module in (encoder, prepacked):
+        assert hasattr(module, "reads_first_token")  # or both sides would be the same
         module.reads_first_token = lambda *_: False  # type: ignore[assignment]
 
 

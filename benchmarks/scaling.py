@@ -5,8 +5,9 @@
 There are 600,000 lines of news; beyond that they come again with a suffix, which makes them other
 sentences of nearly the same length. Training takes steps on a corpus of each size with the bank
 full; it is measured by the token, as the lengths of a slice's batches vary. A round of `extract` is
-all of a corpus; of `encode` it is 65,536 sentences, so that the sizes take turns every few seconds:
-19 rounds take the largest size from end to end. The sizes take turns, each in its own process.
+all of a corpus; of `encode` it is the next eight windows of one, 65,536 sentences at most, so that
+no size has a fast or slow minute of the machine for itself: 19 rounds take the largest from end to
+end. The sizes take turns, each in its own process.
 """
 
 import argparse
@@ -50,7 +51,7 @@ def main() -> None:
         "--encoder",
         choices=["teacher", "student"],
         default="teacher",
-        help="what extract and encode run: of a student of one layer most of the cost is not the model's",
+        help="what extract and encode run: beside a small student the cost of all else shows more",
     )
     parser.add_argument("--pooler", help="the student's pooling (default: the teacher's)")
     arguments = parser.parse_args()
@@ -69,10 +70,13 @@ def main() -> None:
             starters = {size: _starter(job, corpus, student, arguments, folder) for size, corpus in corpora.items()}
             jobs[job], failed = compare(starters, arguments.rounds, unit=JOBS[job][1], ours=next(iter(starters)))
             show(jobs[job], failed)
-    facts = {"rounds": arguments.rounds, "bank_size": arguments.bank_size, "jobs": jobs}
-    save(
-        "scaling", facts | {"repeated": "lines beyond 600,000 are the first ones with a suffix"}, before, arguments.out
-    )
+            # a later job may break off after hours
+            save("scaling", _facts(arguments) | {"jobs": jobs}, before, arguments.out)
+
+
+def _facts(arguments: argparse.Namespace) -> dict[str, Any]:
+    asked = {name: getattr(arguments, name) for name in ("rounds", "bank_size", "encoder", "layers", "pooler")}
+    return asked | {"repeated": "lines beyond 600,000 are the first ones with a suffix"}
 
 
 def _starter(job: str, corpus: Corpus, student: str, arguments: argparse.Namespace, folder: Path) -> Any:

@@ -122,14 +122,18 @@ def _startup(result: dict[str, Any]) -> str:
     return _section("startup", "Start-up", result, ("command", "seconds", "imports torch"), rows)
 
 
-def _scaling(result: dict[str, Any], title: str = "Cost by size") -> str:
+def _scaling(result: dict[str, Any]) -> str:
+    student = f", a student of layer {result['layers']}" if result["encoder"] == "student" else ""
     rows = [
         [job, size, f"{_of(told['rate'], 0)} {told['unit']}", _of(told["ratio"], 3), *_memory(told)]
         for job, sizes in result["jobs"].items()
         for size, told in sizes.items()
     ]
     header = ("job", "sentences", "a second", "cost, the smallest = 1", "resident, MB", "of it not mapped files, MB")
-    return _section("scaling", title, result, header, rows) + f"\n\nThe {result['repeated']}."
+    return (
+        _section("scaling", f"Cost by size{student}: {', '.join(result['jobs'])}", result, header, rows)
+        + f"\n\nThe {result['repeated']}."
+    )
 
 
 def _memory(told: dict[str, Any]) -> list[str]:
@@ -175,8 +179,8 @@ OTHERS = {
     "extract": _extract,
     "startup": _startup,
     "scaling": _scaling,
-    "scaling_extract": partial(_scaling, title="Cost by size, a student of one layer: `extract`"),
-    "scaling_encode": partial(_scaling, title="Cost by size, a student of one layer: encoding"),
+    "scaling_extract": _scaling,
+    "scaling_encode": _scaling,
     "peak": _peak,
     "peak_fp32": partial(_peak, title=f"Share of the peak {WITHOUT_BF16}"),
     "first_token": _first_token,

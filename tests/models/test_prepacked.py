@@ -10,7 +10,7 @@ import torch
 from distilcse_cli.config import POOLINGS, EncodeSettings
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.models.inference import embed_sentences
-from distilcse_cli.models.prepacked import PrepackedForward, _Linear, fastest_forward
+from distilcse_cli.models.prepacked import PrepackedForward, _Linear, fastest_forward, has_bf16_kernels
 from distilcse_cli.runtime import Runtime
 
 BF16 = Runtime(device="cpu", dtype="bfloat16", reason="test")
@@ -24,8 +24,8 @@ def batch(encoder: SentenceEncoder) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.fixture
-def bf16_kernels(tiny: Callable[..., Path]) -> None:
-    if not isinstance(fastest_forward(load_encoder(str(tiny("bert")), pooler="avg"), BF16), PrepackedForward):
+def bf16_kernels() -> None:
+    if not has_bf16_kernels():
         pytest.skip("this CPU or torch has no bf16 kernels")
 
 
@@ -49,7 +49,7 @@ def assert_near(got: torch.Tensor, wanted: torch.Tensor, dtype: torch.dtype) -> 
     assert got.dtype == torch.float32
     assert torch.cosine_similarity(got, wanted).min() > 0.999
     # bf16: eight bits of mantissa, a few products deep
-    atol = 2e-6 if dtype == torch.float32 else 0.03 * wanted.abs().max().item()
+    atol = 1e-5 if dtype == torch.float32 else 0.03 * wanted.abs().max().item()
     torch.testing.assert_close(got, wanted, atol=atol, rtol=0)
 
 
@@ -67,7 +67,7 @@ def test_padding_changes_nothing(tiny: Callable[..., Path], pooling: str, dtype:
     forward = PrepackedForward(encoder, dtype)
     ids, mask = batch(encoder)
     wider = [torch.nn.functional.pad(tensor, (0, 5)) for tensor in (ids, mask)]
-    torch.testing.assert_close(forward(*wider), forward(ids, mask), atol=2e-3, rtol=0)
+    assert_near(forward(*wider), forward(ids, mask), dtype)
 
 
 @pytest.mark.parametrize("width", [24, 32])
@@ -100,16 +100,26 @@ def test_the_last_feed_forward_block_sees_one_token_a_sentence(
 @pytest.mark.usefixtures("bf16_kernels")
 def test_a_bf16_runtime_takes_it(tiny: Callable[..., Path]) -> None:
     encoder = load_encoder(str(tiny("bert")), pooler="cls")
+    forward = fastest_forward(encoder, BF16)
+    assert isinstance(forward, PrepackedForward)
     ids, mask = batch(encoder)
-    assert_near(fastest_forward(encoder, BF16)(ids, mask), own(encoder, ids, mask), torch.bfloat16)
+    assert_near(forward(ids, mask), own(encoder, ids, mask), torch.bfloat16)
 
 
+@pytest.fixture
+def said_to_have_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the CPU is: what then runs as it is does so for another reason."""
+    monkeypatch.setattr("distilcse_cli.models.prepacked.has_bf16_kernels", lambda: True)
+
+
+@pytest.mark.usefixtures("said_to_have_kernels")
 @pytest.mark.parametrize("kind", ["distilbert", "mpnet"])
 def test_other_architectures_run_as_they_are(tiny: Callable[..., Path], kind: str) -> None:
     encoder = load_encoder(str(tiny(kind)), pooler="avg")
     assert fastest_forward(encoder, BF16) is encoder
 
 
+@pytest.mark.usefixtures("said_to_have_kernels")
 def test_fp32_and_other_activations_run_as_they_are(tiny: Callable[..., Path]) -> None:
     encoder = load_encoder(str(tiny("bert")), pooler="avg")
     assert fastest_forward(encoder, FP32) is encoder
