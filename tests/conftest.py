@@ -1,6 +1,7 @@
 """Where tests find real data, golden values and models; what is missing is skipped with its reason."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 DISTILCSE = Path(sys.executable).with_name("distilcse")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # a shell ignores Ctrl-C for what it runs in the background, and all that the tests start would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _find(variable: str, default: Path, what: str) -> Path:

@@ -130,6 +130,9 @@ def test_no_worker_outlives_its_parent(how: str) -> None:
         assert parent.stdout is not None
         assert len({parent.stdout.readline() for _ in range(2)}) == 2  # both at work
         parent.send_signal(signal.SIGINT if how == "interrupt" else signal.SIGKILL)
-        # the workers hold the output open: to have read it to its end is to have seen the last of them
-        _, errors = parent.communicate(timeout=30)
+        try:
+            # the workers hold the output open: to have read it to its end is to have seen the last of them
+            _, errors = parent.communicate(timeout=30)
+        finally:
+            parent.kill()
     assert (b"KeyboardInterrupt" in errors) == (how == "interrupt")
