@@ -67,7 +67,10 @@ def test_padding_changes_nothing(tiny: Callable[..., Path], pooling: str, dtype:
     forward = PrepackedForward(encoder, dtype)
     ids, mask = batch(encoder)
     wider = [torch.nn.functional.pad(tensor, (0, 5)) for tensor in (ids, mask)]
-    assert_near(forward(*wider), forward(ids, mask), dtype)
+    got, wanted = forward(*wider), forward(ids, mask)
+    assert_near(got, wanted, dtype)
+    if pooling == "avg":  # over tokens, whose roundings even out
+        torch.testing.assert_close(got, wanted, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("width", [24, 32])
@@ -98,8 +101,10 @@ def test_the_last_feed_forward_block_sees_one_token_a_sentence(
 
 
 @pytest.mark.usefixtures("bf16_kernels")
-def test_a_bf16_runtime_takes_it(tiny: Callable[..., Path]) -> None:
-    encoder = load_encoder(str(tiny("bert")), pooler="cls")
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_bf16_runtime_takes_it(tiny: Callable[..., Path], kind: str, pooling: str) -> None:
+    encoder = load_encoder(str(tiny(kind)), pooler=pooling)
     forward = fastest_forward(encoder, BF16)
     assert isinstance(forward, PrepackedForward)
     ids, mask = batch(encoder)
