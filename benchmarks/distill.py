@@ -29,7 +29,7 @@ from benchmarks.common import (
     without_bf16,
 )
 from benchmarks.peer import Peer
-from distilcse_cli.config import CorpusSettings, DistillSettings
+from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.corpus import prepare_corpus
 from distilcse_cli.data.tokens import tokenize_corpus
 from distilcse_cli.models.encoder import load_encoder
@@ -37,6 +37,7 @@ from distilcse_cli.models.folder import save_student
 from distilcse_cli.models.references import resolve_reference
 from distilcse_cli.ranks import ALONE
 from distilcse_cli.runtime import Runtime, choose_runtime
+from distilcse_cli.training.settings import DistillSettings
 from distilcse_cli.training.teacher_rows import place_rows
 
 ST_SIDES = {

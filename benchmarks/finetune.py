@@ -36,11 +36,12 @@ from benchmarks.distill import (
     write_student,
 )
 from benchmarks.peer import Peer
-from distilcse_cli.config import FinetuneSettings, TripletSettings
+from distilcse_cli.config import TripletSettings
 from distilcse_cli.data.tokens import tokenize_corpus
 from distilcse_cli.data.triplets import prepare_triplets
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.runtime import choose_runtime
+from distilcse_cli.training.settings import FinetuneSettings
 
 
 def write_triples(arguments: argparse.Namespace, folder: Path) -> dict[str, str]:

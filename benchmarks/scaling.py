@@ -19,10 +19,11 @@ from typing import Any
 from benchmarks.common import add_options, compare, pinned_machine, read_lines, run, save, show
 from benchmarks.distill import OUR_STEPS, add_slices, slice_settings, write_student
 from benchmarks.peer import Peer
-from distilcse_cli.config import CorpusSettings, DistillSettings
+from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.corpus import Corpus, prepare_corpus
 from distilcse_cli.data.tokens import tokenize_corpus
 from distilcse_cli.models.encoder import load_encoder
+from distilcse_cli.training.settings import DistillSettings
 
 JOBS = {"train": ("Train", "tokens"), "extract": ("Extract", "sentences"), "encode": ("EncodeSlices", "sentences")}
 """Name -> the class in `scaling_sides`, and what its rate counts."""

@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from benchmarks.published import PublishedLoop
 from benchmarks.steps import StepClock
-from distilcse_cli.config import DistillSettings, FinetuneSettings
 from distilcse_cli.data.tokens import open_tokens
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.runtime import Runtime, choose_runtime
@@ -19,6 +18,7 @@ from distilcse_cli.training import loop
 from distilcse_cli.training.finetune import loop as finetune_loop
 from distilcse_cli.training.finetune.model import FinetuneModel
 from distilcse_cli.training.model import DistillModel
+from distilcse_cli.training.settings import DistillSettings, FinetuneSettings
 from distilcse_cli.training.state import TrainState
 from distilcse_cli.training.steps import StepRecord
 from distilcse_cli.training.teacher_rows import StoredTeacher

@@ -1,11 +1,12 @@
 """Files that appear whole or not at all, and fingerprints of what is in them."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from distilcse_cli.errors import DataError
 
 MAKE_ROOM = "make room, or choose a place you may write to"
 _REMOVE = "it is damaged: remove what it belongs to, and make it again"
+
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -76,6 +80,46 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         raise DataError(f"cannot write {folder}: {error.strerror or error}", hint=MAKE_ROOM) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+class Busy(Exception):
+    """Another process holds the lock."""
+
+
+@contextmanager
+def lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[bool]:
+    """Hold a lock file while the block runs. The kernel drops the lock when the process ends, however it ends.
+
+    Args:
+        path: the lock file, made if missing. It stays: removing it would let two processes lock two files of one name.
+        on_wait: called once if another process holds the lock, before waiting for it; None does not wait.
+
+    Yields:
+        Whether this file system has locks. Without them nothing is locked.
+
+    Raises:
+        Busy: another process holds the lock, and `on_wait` is None.
+        OSError: the lock file cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    file_lock = FileLock(path)
+    try:
+        file_lock.acquire(timeout=0)
+    except Timeout as error:
+        if on_wait is None:
+            raise Busy from error
+        on_wait()
+        file_lock.acquire()
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        file_lock.release()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -7,12 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from distilcse_cli.config import COMPUTE_DTYPES
 from distilcse_cli.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     import torch
-
-DTYPES = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +62,14 @@ def choose_runtime(device: str | None = None, dtype: str = "auto") -> Runtime:
 
     Args:
         device: `cpu`, `cuda`, `cuda:N`; None takes the first GPU, else the CPU.
-        dtype: one of `DTYPES`.
+        dtype: one of `config.COMPUTE_DTYPES`.
 
     Raises:
         UsageError: an unknown dtype or device name.
         DeviceError: a GPU is asked for and there is none, or not that one.
     """
-    if dtype not in DTYPES:
-        raise UsageError(f"unknown dtype {dtype!r}", hint=f"one of {', '.join(DTYPES)}")
+    if dtype not in COMPUTE_DTYPES:
+        raise UsageError(f"unknown dtype {dtype!r}", hint=f"one of {', '.join(COMPUTE_DTYPES)}")
     import torch
 
     if device is None:

@@ -12,8 +12,9 @@ import typer
 from distilcse_cli import console
 from distilcse_cli.commands import options
 from distilcse_cli.commands.presets import PAPER_DISTILL, check_preset, with_preset
-from distilcse_cli.config import BANKS, LOSSES, CorpusSettings, DistillSettings
+from distilcse_cli.config import CorpusSettings
 from distilcse_cli.errors import UsageError
+from distilcse_cli.training.settings import BANKS, LOSSES, DistillSettings
 
 
 # the settings are read from the context, where it is known which of them were typed

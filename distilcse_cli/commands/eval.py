@@ -9,6 +9,7 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
+from distilcse_cli.config import COMPUTE_DTYPES
 from distilcse_cli.errors import UsageError
 from distilcse_cli.evaluation.settings import (
     AGGREGATIONS,
@@ -19,7 +20,6 @@ from distilcse_cli.evaluation.settings import (
     EvalSettings,
     check_out,
 )
-from distilcse_cli.runtime import DTYPES
 
 if TYPE_CHECKING:
     from distilcse_cli.evaluation.report import Report
@@ -61,7 +61,7 @@ Normalize = Annotated[bool, typer.Option("--normalize", help="Scale embeddings t
 ComputeDtype = Annotated[
     str,
     typer.Option(
-        metavar="|".join(DTYPES),
+        metavar="|".join(COMPUTE_DTYPES),
         help="Number format of matrix products; auto takes bfloat16 where the hardware has it, but not for transfer.",
     ),
 ]

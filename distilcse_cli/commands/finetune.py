@@ -12,8 +12,9 @@ import typer
 from distilcse_cli import console
 from distilcse_cli.commands import options
 from distilcse_cli.commands.presets import AUTHORS_NAMES, PAPER_FINETUNE, AuthorsNamesCommand, check_preset, with_preset
-from distilcse_cli.config import FinetuneSettings, TripletSettings
+from distilcse_cli.config import TripletSettings
 from distilcse_cli.errors import UsageError
+from distilcse_cli.training.settings import FinetuneSettings
 
 
 class AuthorsFinetuneCommand(AuthorsNamesCommand):

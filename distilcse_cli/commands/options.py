@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from distilcse_cli.config import ON_BAD_LINE, POOLINGS, STORE_DTYPES
+from distilcse_cli.config import COMPUTE_DTYPES, ON_BAD_LINE, POOLINGS, STORE_DTYPES
 from distilcse_cli.errors import DataError, UsageError
-from distilcse_cli.runtime import DTYPES
 
 
 def _one_of(choices: Sequence[str]) -> Callable[[typer.CallbackParam, str | None], str | None]:
@@ -100,8 +99,8 @@ ComputeDtype = Annotated[
     str,
     typer.Option(
         "--compute-dtype",
-        callback=_one_of(DTYPES),
-        metavar="|".join(DTYPES),
+        callback=_one_of(COMPUTE_DTYPES),
+        metavar="|".join(COMPUTE_DTYPES),
         help="Number format of matrix products; auto takes bfloat16 where the hardware has it.",
     ),
 ]

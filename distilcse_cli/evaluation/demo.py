@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from distilcse_cli import console
-from distilcse_cli.config import CorpusSettings, DistillSettings
+from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data import catalogue
 from distilcse_cli.data.corpus import prepare_corpus
 from distilcse_cli.errors import DataError
@@ -18,6 +18,7 @@ from distilcse_cli.files import atomic_path, read_json
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.runtime import Runtime, choose_runtime
 from distilcse_cli.training.distill import DistillSources, hold_out, run
+from distilcse_cli.training.settings import DistillSettings
 from distilcse_cli.training.signals import Interrupted
 from distilcse_cli.training.steps import NonFiniteLoss
 from senteval.tables import format_score

@@ -1,11 +1,12 @@
-"""How embeddings are scored on SentEval, and where to the results go: checked before torch is imported."""
+"""Settings of an evaluation and of its output file, checked before torch is imported."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.errors import UsageError
+from distilcse_cli.setting import DATA, KEEPING, Setting, check, settings_of
 
 Mode = Literal["test", "dev", "fasttest"]
 Aggregation = Literal["all", "mean", "wmean"]
@@ -21,28 +22,40 @@ OUT_FORMATS = ("senteval", "mteb")
 class EvalSettings:
     """What a score depends on besides the model, the data and the task; and how much goes through the model at once."""
 
-    mode: str = "test"
-    """`test`; `dev` reports development scores, with quick classifiers; `fasttest` is `test` with quick classifiers."""
-    aggregation: str = "all"
-    """How the subsets of STS12 to STS16 become one number."""
-    stsb_text: str = "tokenized"
-    """Which text of STSBenchmark: `tokenized` as in SentEval, or `raw`."""
-    normalize: bool = False
-    """Scale embeddings to length 1 first. Cosines stay the same, transfer scores do not."""
-    exact_sequential: bool = False
-    """Train the classifiers of the transfer tasks one after another, as SentEval does, not many at once."""
-    overwrite: bool = False
-    """Run again what earlier runs have scored."""
-    max_length: int | None = None
-    """Most tokens of a sentence, special tokens included; None takes the model's own limit."""
-    batch_tokens: int | None = EncodeSettings.batch_tokens
-    """Most tokens in a batch, padding included; None takes what suits the device."""
+    mode: Annotated[
+        str,
+        Setting(
+            "test; dev: development scores, with quick classifiers; fasttest: test with quick classifiers.",
+            choices=MODES,
+        ),
+    ] = "test"
+    aggregation: Annotated[
+        str, Setting("How the subsets of STS12 to STS16 become one number.", choices=AGGREGATIONS)
+    ] = "all"
+    stsb_text: Annotated[
+        str, Setting("Text of STSBenchmark: tokenized as in SentEval, or raw.", panel=DATA, choices=STSB_TEXTS)
+    ] = "tokenized"
+    normalize: Annotated[
+        bool,
+        Setting(
+            "Scale embeddings to length 1 first. Cosines stay the same, transfer scores do not.", option="--normalize"
+        ),
+    ] = False
+    exact_sequential: Annotated[
+        bool,
+        Setting(
+            "Train the classifiers of the transfer tasks one by one, as SentEval does. Slow.",
+            option="--exact-sequential",
+        ),
+    ] = False
+    overwrite: Annotated[
+        bool, Setting("Score again what earlier runs have scored.", panel=KEEPING, option="--overwrite")
+    ] = False
+    max_length: Annotated[int | None, settings_of(EncodeSettings)["max_length"]] = None
+    batch_tokens: Annotated[int | None, settings_of(EncodeSettings)["batch_tokens"]] = None
 
     def __post_init__(self) -> None:
-        one_of("--mode", self.mode, MODES)
-        one_of("--aggregation", self.aggregation, AGGREGATIONS)
-        one_of("--stsb-text", self.stsb_text, STSB_TEXTS)
-        self.encode_settings()
+        check(self)
 
     def encode_settings(self) -> EncodeSettings:
         """The part that decides what embeddings come out of a model."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from distilcse_cli import console
-from distilcse_cli.config import CorpusSettings, DistillSettings
+from distilcse_cli.config import CorpusSettings
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.ranks import Ranks
 from distilcse_cli.runtime import Runtime
@@ -17,6 +17,7 @@ from distilcse_cli.training.model import DistillModel
 from distilcse_cli.training.prepare import DistillSources, Material, choose_dev, hold_out, prepare
 from distilcse_cli.training.report import DistillReport, distill_card
 from distilcse_cli.training.run_folder import as_typed
+from distilcse_cli.training.settings import DistillSettings
 from distilcse_cli.training.stage import Stage, run_stage
 from distilcse_cli.training.state import TrainState
 from distilcse_cli.training.steps import StepRecord, Watcher

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distilcse_cli.config import DistillSettings
 from distilcse_cli.data.tokens import TokenRows
 from distilcse_cli.errors import UsageError
 from distilcse_cli.models.batching import token_budget_batches
@@ -29,6 +28,7 @@ from distilcse_cli.training.batches import Plan
 from distilcse_cli.training.contrast import FalseNegatives, pairs_of_same_text
 from distilcse_cli.training.losses import ckd_loss, cosine_loss, kl_loss, mse_loss
 from distilcse_cli.training.model import DistillModel
+from distilcse_cli.training.settings import DistillSettings
 from distilcse_cli.training.signals import StopWish, stop_wishes
 from distilcse_cli.training.state import TrainState, new_optimizer
 from distilcse_cli.training.steps import StepRecord, Watcher, cosine_with_warmup, interrupted, require_finite

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from distilcse_cli.config import DistillSettings
 from distilcse_cli.models.dense import Dense
 from distilcse_cli.models.encoder import SentenceEncoder
+from distilcse_cli.training.settings import DistillSettings
 
 
 class DistillModel(nn.Module):

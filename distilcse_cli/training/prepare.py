@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from distilcse_cli import console
-from distilcse_cli.config import CorpusSettings, DistillSettings, EncodeSettings
+from distilcse_cli.config import CorpusSettings, EncodeSettings
 from distilcse_cli.data.corpus import Corpus, open_corpus, prepare_corpus
 from distilcse_cli.data.evaluation_data import senteval_folder
 from distilcse_cli.data.tokens import TokenStore, open_tokens, tokenize_corpus
@@ -18,6 +18,7 @@ from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.agreement import Agreement, agreement
 from distilcse_cli.teacher.store import EmbeddingStore, open_store
 from distilcse_cli.training.selection import STS_DEV_TASK, DevSet, HeldOutDev, StsDev
+from distilcse_cli.training.settings import DistillSettings
 from distilcse_cli.training.teacher_rows import (
     LiveTeacher,
     StoredTeacher,

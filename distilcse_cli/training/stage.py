@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 
 from distilcse_cli import __version__, console
-from distilcse_cli.config import DistillSettings, FinetuneSettings
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.folder import save_student
 from distilcse_cli.ranks import Ranks, joined, own_device
@@ -27,6 +26,7 @@ from distilcse_cli.training.metrics import read_json_lines, require_tensorboard
 from distilcse_cli.training.report import StageReport
 from distilcse_cli.training.run_folder import RunFolder, compared, require_same_run, resumable
 from distilcse_cli.training.selection import DevSet
+from distilcse_cli.training.settings import DistillSettings, FinetuneSettings
 from distilcse_cli.training.state import StageModel, TrainState
 from distilcse_cli.training.steps import NonFiniteLoss, StepRecord, Watcher
 from distilcse_cli.training.watch import Watch

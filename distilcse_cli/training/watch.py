@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from distilcse_cli import console
-from distilcse_cli.config import DistillSettings, FinetuneSettings
 from distilcse_cli.files import atomic_path
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.training.checkpoint import Checkpoint, rng_tensors, save_tensors, set_rng
@@ -22,6 +21,7 @@ from distilcse_cli.training.metrics import (
 )
 from distilcse_cli.training.run_folder import RunFolder
 from distilcse_cli.training.selection import DevSet
+from distilcse_cli.training.settings import DistillSettings, FinetuneSettings
 from distilcse_cli.training.state import Tally, TrainState
 from distilcse_cli.training.steps import StepRecord
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from benchmarks.published import PublishedLoop
-from distilcse_cli.config import DistillSettings
 from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.training.model import DistillModel
+from distilcse_cli.training.settings import DistillSettings
 
 
 @pytest.mark.golden

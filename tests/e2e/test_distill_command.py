@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distilcse_cli.commands.presets import AUTHORS_NAMES, translate
-from distilcse_cli.config import DistillSettings
+from distilcse_cli.training.settings import DistillSettings
 from tests.training.conftest import write_corpus
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distilcse_cli.config import CorpusSettings, DistillSettings
+from distilcse_cli.config import CorpusSettings
+from distilcse_cli.training.settings import DistillSettings
 from tests.tiny import WORDS
 
 

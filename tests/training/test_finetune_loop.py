@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from distilcse_cli.config import FinetuneSettings
 from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.inference import embed_rows
@@ -17,6 +16,7 @@ from distilcse_cli.ranks import joined
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.finetune.loop import Inputs, accumulate_gradient, plan_steps, train
 from distilcse_cli.training.finetune.model import FinetuneModel
+from distilcse_cli.training.settings import FinetuneSettings
 from distilcse_cli.training.steps import NonFiniteLoss, StepRecord
 from distilcse_cli.training.teacher_rows import StoredTeacher
 from tests.tiny import WORDS

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distilcse_cli.config import EncodeSettings, FinetuneSettings, TripletSettings
+from distilcse_cli.config import EncodeSettings, TripletSettings
 from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.inference import embed_sentences
@@ -26,6 +26,7 @@ from distilcse_cli.training.finetune.report import FinetuneReport
 from distilcse_cli.training.finetune.stage import FinetuneSources, run
 from distilcse_cli.training.metrics import read_json_lines
 from distilcse_cli.training.run_folder import RunFolder
+from distilcse_cli.training.settings import FinetuneSettings
 from distilcse_cli.training.signals import Interrupted
 from distilcse_cli.training.steps import NonFiniteLoss
 from tests.tiny import WORDS

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from distilcse_cli.config import DistillSettings
 from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.inference import embed_rows
@@ -18,6 +17,7 @@ from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.bank import MemoryBank
 from distilcse_cli.training.loop import Inputs, train
 from distilcse_cli.training.model import DistillModel
+from distilcse_cli.training.settings import DistillSettings
 from distilcse_cli.training.steps import StepRecord
 from distilcse_cli.training.teacher_rows import StoredTeacher
 

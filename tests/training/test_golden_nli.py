@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from distilcse_cli.config import FinetuneSettings, TripletSettings
+from distilcse_cli.config import TripletSettings
 from distilcse_cli.data.tokens import TokenRows, tokenize
 from distilcse_cli.data.triplets import prepare_triplets
 from distilcse_cli.models.encoder import load_encoder
@@ -17,6 +17,7 @@ from distilcse_cli.ranks import Ranks, joined
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.finetune.loop import Inputs, train
 from distilcse_cli.training.finetune.model import FinetuneModel
+from distilcse_cli.training.settings import FinetuneSettings
 from distilcse_cli.training.steps import StepRecord
 from tests.training.processes import run_all, start_group
 

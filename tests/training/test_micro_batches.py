@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from distilcse_cli.config import LOSSES, DistillSettings
 from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.runtime import Runtime
@@ -12,6 +11,7 @@ from distilcse_cli.training import loop
 from distilcse_cli.training.bank import MemoryBank
 from distilcse_cli.training.loop import Inputs
 from distilcse_cli.training.model import DistillModel
+from distilcse_cli.training.settings import LOSSES, DistillSettings
 from distilcse_cli.training.state import TrainState, new_optimizer
 from distilcse_cli.training.teacher_rows import StoredTeacher
 from tests.tiny import WORDS

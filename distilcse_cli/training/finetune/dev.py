@@ -3,13 +3,13 @@
 import numpy as np
 
 from distilcse_cli import console
-from distilcse_cli.config import FinetuneSettings
 from distilcse_cli.data.evaluation_data import senteval_folder
 from distilcse_cli.data.triplets import Triplets
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.selection import STS_DEV_TASK, DevSet, SharedEmbedder, StsDev
+from distilcse_cli.training.settings import FinetuneSettings
 
 LEAST_HELD_OUT = 2
 """A single triple without a hard negative would have nothing to choose from."""

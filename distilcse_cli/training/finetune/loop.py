@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distilcse_cli.config import FinetuneSettings
 from distilcse_cli.data.tokens import TokenRows
 from distilcse_cli.models.batching import token_budget_batches
 from distilcse_cli.ranks import ALONE, Ranks, sum_gradients
@@ -26,6 +25,7 @@ from distilcse_cli.training.batches import Plan
 from distilcse_cli.training.contrast import pairs_of_same_text
 from distilcse_cli.training.finetune.contrastive import TwoPassForward, contrastive_loss
 from distilcse_cli.training.finetune.model import FinetuneModel
+from distilcse_cli.training.settings import FinetuneSettings
 from distilcse_cli.training.signals import stop_wishes
 from distilcse_cli.training.state import TrainState, new_optimizer
 from distilcse_cli.training.steps import StepRecord, Watcher, cosine_with_warmup, interrupted, require_finite

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from distilcse_cli.config import FinetuneSettings
 from distilcse_cli.models.encoder import SentenceEncoder
+from distilcse_cli.training.settings import FinetuneSettings
 
 
 class FinetuneModel(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from distilcse_cli.config import EncodeSettings, FinetuneSettings, TripletSettings
+from distilcse_cli.config import EncodeSettings, TripletSettings
 from distilcse_cli.data.tokens import TokenStore, open_tokens, tokenize_corpus
 from distilcse_cli.data.triplets import Triplets, open_triplets, prepare_triplets
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
@@ -17,6 +17,7 @@ from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.agreement import Agreement, agreement
 from distilcse_cli.teacher.store import EmbeddingStore
 from distilcse_cli.training.finetune.model import FinetuneModel
+from distilcse_cli.training.settings import FinetuneSettings
 from distilcse_cli.training.teacher_rows import StorePlace, place_rows, teacher_facts
 
 PROJECTION_ROWS = 8192

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from distilcse_cli import console
-from distilcse_cli.config import FinetuneSettings, TripletSettings
+from distilcse_cli.config import TripletSettings
 from distilcse_cli.ranks import Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.finetune.dev import LEAST_HELD_OUT, HeldOutTriples, choose_dev, hold_out
@@ -17,6 +17,7 @@ from distilcse_cli.training.finetune.model import FinetuneModel
 from distilcse_cli.training.finetune.prepare import FinetuneSources, Material, prepare
 from distilcse_cli.training.finetune.report import FinetuneReport, finetune_card
 from distilcse_cli.training.run_folder import as_typed
+from distilcse_cli.training.settings import FinetuneSettings
 from distilcse_cli.training.stage import Stage, run_stage
 from distilcse_cli.training.state import TrainState
 from distilcse_cli.training.steps import StepRecord, Watcher

@@ -1,0 +1,98 @@
+"""What a field of a settings dataclass says of itself, once: description, limits, place in the help.
+
+A field is `lr: Annotated[float, Setting("Highest learning rate.", panel=SCHEDULE, positive=True)] = 1e-3`.
+From it come the check when the dataclass is made, the option on the command line and its help. A
+subclass that only changes a default writes `lr: float = 5e-5` and inherits the rest.
+"""
+
+import dataclasses
+import math
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from distilcse_cli.errors import UsageError
+
+MODELS = "Models"
+DATA = "Data"
+OBJECTIVE = "Objective"
+SCHEDULE = "Schedule"
+KEEPING = "Keeping and resuming"
+MACHINE = "Machine"
+OUTPUT = "Output"
+PANELS = (MODELS, DATA, OBJECTIVE, SCHEDULE, KEEPING, MACHINE, OUTPUT)
+"""Headings of `--help`, in their order."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Description and limits of one field. `None` is allowed where the field's type allows it, and is not checked."""
+
+    help: str
+    """One or two sentences; also the help text of the option."""
+    panel: str = OBJECTIVE
+    """Heading under which `--help` shows the option."""
+    option: str | None = None
+    """Name of the option, such as `--held-out` or `--header/--no-header`; None makes it from the field's name."""
+    metavar: str | None = None
+    """Placeholder of the value in the help; None takes the choices, else the type."""
+    choices: tuple[str, ...] = ()
+    """The allowed values, for a string."""
+    at_least: float | None = None
+    """Smallest allowed number."""
+    at_most: float | None = None
+    """Largest allowed number."""
+    positive: bool = False
+    """Whether the number must be larger than 0."""
+    internal: bool = False
+    """Whether there is no option for it: tests against the published code set it."""
+
+
+def settings_of(kind: type[Any]) -> dict[str, Setting]:
+    """Field names of a settings dataclass and what they say of themselves, in the order of the fields.
+
+    Raises:
+        TypeError: a field has no `Setting`, in its class or in one it inherits from.
+    """
+    found: dict[str, Setting] = {}
+    for base in reversed(kind.__mro__):
+        # the annotations of this class alone: a subclass may repeat a field to change its default
+        own = typing.get_type_hints(base, include_extras=True) if dataclasses.is_dataclass(base) else {}
+        for name in getattr(base, "__annotations__", {}):
+            for extra in getattr(own.get(name), "__metadata__", ()):
+                if isinstance(extra, Setting):
+                    found[name] = extra
+    names = [field.name for field in dataclasses.fields(kind)]
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise TypeError(f"{kind.__name__}: no Setting for {', '.join(missing)}")
+    return {name: found[name] for name in names}
+
+
+def option_name(field: str, setting: Setting) -> str:
+    """The option as messages name it, such as `--max-length`; of an on/off pair the first."""
+    return (setting.option or "--" + field.replace("_", "-")).partition("/")[0]
+
+
+def check(settings: Any) -> None:
+    """Check every field of a settings dataclass against what its `Setting` allows.
+
+    Raises:
+        UsageError: the first value out of range, with the option's name and what is allowed.
+    """
+    for field, setting in settings_of(type(settings)).items():
+        value = getattr(settings, field)
+        if value is not None:
+            _check_value(option_name(field, setting), value, setting)
+
+
+def _check_value(name: str, value: Any, setting: Setting) -> None:
+    if setting.choices and value not in setting.choices:
+        raise UsageError(f"{name} is {value!r}, but must be one of {', '.join(setting.choices)}")
+    if setting.positive and not (math.isfinite(value) and value > 0):
+        raise UsageError(f"{name} is {value}, but must be a positive number")
+    low, high = setting.at_least, setting.at_most
+    if low is not None and high is not None and not low <= value <= high:
+        raise UsageError(f"{name} is {value}, but must be within {low} and {high}")
+    if low is not None and not (math.isfinite(value) and value >= low):
+        raise UsageError(f"{name} is {value}, but must be at least {low}")
