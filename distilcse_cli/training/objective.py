@@ -18,7 +18,7 @@ from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.bank import MemoryBank
 from distilcse_cli.training.dev import DevSet
-from distilcse_cli.training.model import StudentModel
+from distilcse_cli.training.model import Scale, StudentModel
 from distilcse_cli.training.report import Report
 from distilcse_cli.training.settings import TrainSettings
 from distilcse_cli.training.state import TrainState
@@ -27,7 +27,7 @@ from distilcse_cli.training.steps import Plan
 
 @dataclass(kw_only=True)
 class Objective(ABC):
-    """What a student learns, and from which data. Subclasses implement `new_model` and `backward`.
+    """What a student learns, and from which data. A subclass has to implement `backward`, and may change the rest.
 
     Every process of a run has one. Nothing in it changes with the steps; what does is in `TrainState`.
     """
@@ -69,9 +69,11 @@ class Objective(ABC):
         """Which of `teacher_cosine` and `positive_cosine` this objective measures."""
         return ()
 
-    @abstractmethod
     def new_model(self) -> StudentModel:
         """The model before the first step, on the runtime's device."""
+        settings = self.settings
+        scale = Scale(settings.logit_scale, settings.max_logit_scale, learned=settings.learn_logit_scale)
+        return StudentModel(self.student, scale).to(self.runtime.torch_device())
 
     def new_bank(self) -> MemoryBank | None:
         """An empty memory bank; None for an objective without one."""

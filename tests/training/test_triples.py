@@ -14,11 +14,13 @@ from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.inference import embed_rows
 from distilcse_cli.ranks import joined
 from distilcse_cli.runtime import Runtime
-from distilcse_cli.training.finetune.loop import Inputs, accumulate_gradient, plan_steps, train
-from distilcse_cli.training.finetune.model import FinetuneModel
+from distilcse_cli.training.loop import train
+from distilcse_cli.training.model import StudentModel
 from distilcse_cli.training.settings import FinetuneSettings
+from distilcse_cli.training.state import TrainState
 from distilcse_cli.training.steps import NonFiniteLoss, StepRecord
 from distilcse_cli.training.teacher_rows import StoredTeacher
+from distilcse_cli.training.triples import Triples
 from tests.tiny import WORDS
 from tests.training.processes import run_all, start, start_group
 
@@ -39,21 +41,36 @@ def prepared(
     teacher: np.ndarray | None = None,
     teacher_dim: int | None = None,
     **changes: object,
-) -> tuple[FinetuneModel, Inputs]:
+) -> tuple[StudentModel, Triples]:
     """A tiny model, and triples of numbered sentences to train it on."""
     settings = FinetuneSettings(**{"lr": 1e-3, "batch_size": len(triples)} | changes)  # type: ignore[arg-type]
     encoder = load_encoder(str(tiny("bert")), pooler="avg")
-    tokens = tokenize(sentences(int(triples.max()) + 1), encoder.tokenizer, 64)
-    rows = None if teacher is None else StoredTeacher(teacher, FP32)
+    num_sentences = int(triples.max()) + 1
+    if teacher is None and teacher_dim is not None:
+        teacher = np.zeros((num_sentences, teacher_dim), dtype=np.float32)
+    objective = Triples(
+        tokens=tokenize(sentences(num_sentences), encoder.tokenizer, 64),
+        rows=triples,
+        settings=settings,
+        runtime=FP32,
+        student=encoder,
+        teacher=None if teacher is None else StoredTeacher(teacher, FP32),
+    )
     torch.manual_seed(0)
-    model = FinetuneModel(encoder, settings, teacher_dim).eval()
-    return model, Inputs(tokens=tokens, triples=triples, settings=settings, runtime=FP32, teacher=rows)
+    return objective.new_model().eval(), objective
 
 
-def gradient(model: FinetuneModel, inputs: Inputs) -> tuple[list[float], torch.Tensor]:
+def learn(model: StudentModel, objective: Triples) -> list[StepRecord]:
+    """Train to the end of the plan; the steps."""
+    records: list[StepRecord] = []
+    train(objective, TrainState(model), records.append)
+    return records
+
+
+def gradient(model: StudentModel, objective: Triples) -> tuple[list[float], torch.Tensor]:
     """Loss, masked pairs and cosines of one step over all triples, and the gradient of all that is trained."""
     model.zero_grad()
-    sums = accumulate_gradient(model, inputs.triples, inputs)
+    sums = objective.backward(TrainState(model), objective.rows)
     return sums.tolist(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
@@ -80,7 +97,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(tiny: Tiny, columns:
 def test_chunks_of_scores_give_the_gradient_of_the_whole_batch(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     loss, whole = gradient(*prepared(tiny, TRIPLES))
     # 64 keys: anchors are scored five at a time, the last two alone
-    monkeypatch.setattr("distilcse_cli.training.finetune.loop.CHUNK_SCORES", 5 * 64 + 1)
+    monkeypatch.setattr("distilcse_cli.training.triples.CHUNK_SCORES", 5 * 64 + 1)
     part_loss, parts = gradient(*prepared(tiny, TRIPLES))
     assert part_loss == pytest.approx(loss, rel=1e-6)
     assert differ(whole, parts) < 1e-6
@@ -99,9 +116,9 @@ def test_keys_with_the_text_of_the_anchor_or_the_positive_are_masked_and_counted
 
 
 def test_near_its_teacher_the_student_pays_nothing_and_opposite_to_it_twice_the_weight(tiny: Tiny) -> None:
-    model, inputs = prepared(tiny, TRIPLES)
-    own = embed_rows(model.encoder, inputs.tokens, FP32, batch_tokens=999, normalize=False)
-    (plain, *_), plain_gradient = gradient(model, inputs)
+    model, objective = prepared(tiny, TRIPLES)
+    own = embed_rows(model.encoder, objective.tokens, FP32, batch_tokens=999, normalize=False)
+    (plain, *_), plain_gradient = gradient(model, objective)
     (near, _, _, cosines), near_gradient = gradient(*prepared(tiny, TRIPLES, teacher=3 * own, keep_teacher=0.7))
     (far, *_), _ = gradient(*prepared(tiny, TRIPLES, teacher=-own, keep_teacher=0.7))
     # 1 - cos is 0 with its own direction, and 2 with the opposite one
@@ -112,13 +129,13 @@ def test_near_its_teacher_the_student_pays_nothing_and_opposite_to_it_twice_the_
 
 
 def test_kept_near_its_teacher_the_student_moves_less(tiny: Tiny) -> None:
-    model, inputs = prepared(tiny, TRIPLES)
-    before = embed_rows(model.encoder, inputs.tokens, FP32, batch_tokens=999, normalize=True)
+    model, objective = prepared(tiny, TRIPLES)
+    before = embed_rows(model.encoder, objective.tokens, FP32, batch_tokens=999, normalize=True)
     cosines = []
     for weight in (0.0, 10.0):
-        model, inputs = prepared(tiny, TRIPLES, teacher=before, keep_teacher=weight, max_steps=10, epochs=10)
-        train(model, inputs, lambda _: None)
-        after = embed_rows(model.encoder, inputs.tokens, FP32, batch_tokens=999, normalize=True)
+        model, objective = prepared(tiny, TRIPLES, teacher=before, keep_teacher=weight, max_steps=10, epochs=10)
+        learn(model, objective)
+        after = embed_rows(model.encoder, objective.tokens, FP32, batch_tokens=999, normalize=True)
         cosines.append(float((before * after).sum(axis=1).mean()))
     assert cosines[0] < cosines[1] < 1
 
@@ -128,7 +145,7 @@ def test_the_projection_starts_as_the_least_squares_map(tiny: Tiny) -> None:
     rows, matrix, shift = (torch.randn(*shape, generator=generator) for shape in ((50, 16), (16, 5), (5,)))
     model, _ = prepared(tiny, TRIPLES, teacher_dim=5)
     # a teacher that is a linear map of the student is hit exactly
-    model.start_projection(rows, rows @ matrix + shift)
+    model.fit_projection(rows, rows @ matrix + shift)
     assert torch.allclose(model.projected(rows), rows @ matrix + shift, atol=1e-4)
     assert prepared(tiny, TRIPLES, teacher_dim=16)[0].projection is None
 
@@ -137,10 +154,10 @@ def test_the_gradient_reaches_a_projection_also_in_micro_batches(tiny: Tiny) -> 
     teacher = np.random.default_rng(0).normal(size=(96, 5)).astype(np.float32)
     grads = []
     for budget in (None, 30):
-        model, inputs = prepared(
+        model, objective = prepared(
             tiny, TRIPLES, teacher=teacher, teacher_dim=5, keep_teacher=1.0, micro_batch_tokens=budget
         )
-        gradient(model, inputs)
+        gradient(model, objective)
         assert model.projection is not None
         assert model.projection.weight.grad is not None
         grads.append(model.projection.weight.grad)
@@ -151,32 +168,31 @@ def test_the_gradient_reaches_a_projection_also_in_micro_batches(tiny: Tiny) -> 
 @pytest.mark.parametrize("exponential", [False, True])
 def test_the_scale_is_learned_fixed_and_clamped(tiny: Tiny, exponential: bool) -> None:
     for learned in (True, False):
-        model, inputs = prepared(
+        model, objective = prepared(
             tiny, TRIPLES, exponential_scale=exponential, learn_logit_scale=learned, max_steps=3, epochs=3
         )
-        train(model, inputs, lambda _: None)
-        assert (model.scale.item() == pytest.approx(20.0, abs=1e-6)) is not learned
+        learn(model, objective)
+        assert (model.scale().item() == pytest.approx(20.0, abs=1e-6)) is not learned
     for value, clamped in ((1e9, 50.0), (-1e9, 0.02)):
         model, _ = prepared(tiny, TRIPLES, exponential_scale=exponential, max_logit_scale=50.0)
         with torch.no_grad():
-            model.scale_value.fill_(value)
-        model.clamp_scale()
-        assert model.scale.item() == pytest.approx(clamped, rel=1e-5)
+            model.scale.value.fill_(value)
+        model.scale.clamp()
+        assert model.scale().item() == pytest.approx(clamped, rel=1e-5)
 
 
 def test_training_learns_to_pick_the_positive(tiny: Tiny) -> None:
-    records: list[StepRecord] = []
-    model, inputs = prepared(tiny, TRIPLES, epochs=30, lr=3e-3)
-    train(model, inputs, records.append)
+    model, objective = prepared(tiny, TRIPLES, epochs=30, lr=3e-3)
+    records = learn(model, objective)
     assert records[-1].loss < records[0].loss / 4
     assert (records[-1].step, records[-1].num_steps, records[-1].num_sentences) == (30, 30, 96)
-    assert records[-1].num_tokens == inputs.tokens.lengths.sum()
+    assert records[-1].num_tokens == objective.tokens.lengths.sum()
 
 
 def test_batches_hold_triples_of_about_one_length(tiny: Tiny) -> None:
-    _, inputs = prepared(tiny, TRIPLES, batch_size=4)
-    plan = plan_steps(inputs)
-    lengths = inputs.tokens.lengths[TRIPLES].sum(axis=1)
+    _, objective = prepared(tiny, TRIPLES, batch_size=4)
+    plan = objective.plan
+    lengths = objective.tokens.lengths[TRIPLES].sum(axis=1)
     spans = [int(np.ptp(lengths[plan.batch(step)])) for step in range(8)]
     assert sum(spans) == np.ptp(lengths) - sum(
         np.diff(np.sort(lengths))[3::4]  # sorted and cut: what lies between two batches is in neither's span
@@ -184,19 +200,19 @@ def test_batches_hold_triples_of_about_one_length(tiny: Tiny) -> None:
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_leaves_the_weights(tiny: Tiny) -> None:
-    model, inputs = prepared(tiny, TRIPLES)
+    model, objective = prepared(tiny, TRIPLES)
     with torch.no_grad():
-        model.scale_value.fill_(torch.nan)
+        model.scale.value.fill_(torch.nan)
     before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
     with pytest.raises(NonFiniteLoss, match="step 1: the loss is nan"):
-        train(model, inputs, lambda _: None)
+        learn(model, objective)
     assert all(torch.equal(value, before[name]) for name, value in model.encoder.state_dict().items())
 
 
 def _train_rank(folder: Path, batch_size: int, report: Path) -> None:
     teacher = np.random.default_rng(0).normal(size=(31, 5)).astype(np.float32)
     triples = np.arange(33).reshape(11, 3) % 31
-    model, inputs = prepared(
+    model, objective = prepared(
         lambda _: folder,
         triples,
         teacher=teacher,
@@ -206,9 +222,8 @@ def _train_rank(folder: Path, batch_size: int, report: Path) -> None:
         epochs=2,
         micro_batch_tokens=40,
     )
-    records: list[StepRecord] = []
     with joined(FP32) as ranks:
-        train(model, replace(inputs, ranks=ranks), records.append)
+        records = learn(model, replace(objective, ranks=ranks))
         if ranks.is_main:
             names = "loss grad_norm scale positive_cosine teacher_cosine num_hidden num_sentences".split()
             seen = [[getattr(record, name) for name in names] for record in records]

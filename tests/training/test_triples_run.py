@@ -13,22 +13,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distilcse_cli.config import EncodeSettings, TripletSettings
+from distilcse_cli.config import TripletSettings
 from distilcse_cli.errors import DataError, UsageError
+from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import load_encoder
-from distilcse_cli.models.inference import embed_sentences
+from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher import extract as teacher_extract
 from distilcse_cli.training import teacher_rows
-from distilcse_cli.training.finetune import loop
-from distilcse_cli.training.finetune.dev import accuracy, hold_out
-from distilcse_cli.training.finetune.report import FinetuneReport
-from distilcse_cli.training.finetune.stage import FinetuneSources, run
+from distilcse_cli.training.dev import accuracy, hold_out
 from distilcse_cli.training.metrics import read_json_lines
+from distilcse_cli.training.report import FinetuneReport
 from distilcse_cli.training.run_folder import RunFolder
 from distilcse_cli.training.settings import FinetuneSettings
-from distilcse_cli.training.signals import Interrupted
-from distilcse_cli.training.steps import NonFiniteLoss
+from distilcse_cli.training.steps import Interrupted, NonFiniteLoss
+from distilcse_cli.training.triples import FinetuneSources, Triples, run
 from tests.tiny import WORDS
 from tests.training.processes import FileEvents, run_all, start, start_group
 
@@ -47,11 +46,9 @@ class Job:
 
     def run(self, **options: Any) -> Any:
         sources = FinetuneSources(
-            student=str(self.student),
+            student=ModelRef(ref=str(self.student), pooler="avg"),
             triplets=(str(self.triplets),),
-            teacher=None if self.teacher is None else str(self.teacher),
-            pooler="avg",
-            teacher_pooler="avg",
+            teacher=None if self.teacher is None else ModelRef(ref=str(self.teacher), pooler="avg"),
         )
         return run(
             sources,
@@ -132,7 +129,7 @@ def test_a_run_leaves_a_whole_student_and_says_what_it_is_worth(job: Job) -> Non
     assert f"(before: {report.start_score:.2f})" in card
     assert (job.out / "curves.png").stat().st_size > 0
     kinds = [record["kind"] for record in read_json_lines(job.out / "metrics.jsonl")]
-    # a line a step, and one behind steps 5, 10, 15 and 20
+    # a line a step, and one after steps 5, 10, 15 and 20
     assert (kinds.count("step"), kinds.count("evaluation")) == (20, 4)
 
     # the projection to the wider teacher is gone, and what is saved is the very student that was scored
@@ -140,7 +137,7 @@ def test_a_run_leaves_a_whole_student_and_says_what_it_is_worth(job: Job) -> Non
     assert (student.embedding_dim, student.pooling) == (16, "avg")
     lines = job.triplets.read_text().splitlines()[1:]
     held_out = ",".join(lines[number] for number in hold_out(88, job.settings)[1]).split(",")
-    embeddings = embed_sentences(student, held_out, FP32, EncodeSettings())
+    embeddings = Embedder(student, FP32).sentences(held_out)
     assert 100 * accuracy(embeddings, np.arange(12).reshape(4, 3)) == report.held_out_accuracy
 
 
@@ -233,12 +230,12 @@ def _run_noting_rows(job: Job, home: Path) -> None:
     (home / f"rows-{os.environ['RANK']}").write_text(str(num_rows[0]))
 
 
-def test_interrupted_it_saves_behind_the_step_and_goes_on(
+def test_interrupted_it_saves_after_the_step_and_resumes(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = job.to(tmp_path / "whole")
     whole.run()
-    take_step, steps = loop.accumulate_gradient, []
+    take_step, steps = Triples.backward, []
 
     def press_ctrl_c(*arguments: Any) -> torch.Tensor:
         steps.append(1)
@@ -247,8 +244,8 @@ def test_interrupted_it_saves_behind_the_step_and_goes_on(
         return take_step(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "accumulate_gradient", press_ctrl_c)
-        with pytest.raises(Interrupted, match="behind step 7 of 20") as stopped:
+        patch.setattr(Triples, "backward", press_ctrl_c)
+        with pytest.raises(Interrupted, match="after step 7 of 20") as stopped:
             job.run()
     assert stopped.value.exit_code == 130
 
@@ -263,13 +260,13 @@ def test_interrupted_it_saves_behind_the_step_and_goes_on(
 
 
 def test_a_run_whose_loss_is_lost_keeps_its_last_good_student(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    take_step, steps = loop.accumulate_gradient, []
+    take_step, steps = Triples.backward, []
 
     def overflow(*arguments: Any) -> torch.Tensor:
         steps.append(1)
         return take_step(*arguments) + (torch.inf if len(steps) == 4 else 0.0)
 
-    monkeypatch.setattr(loop, "accumulate_gradient", overflow)
+    monkeypatch.setattr(Triples, "backward", overflow)
     with pytest.raises(NonFiniteLoss, match=r"step 4: the loss is inf.*student\.last-good"):
         job.run()
     weights = load_file(job.out.with_name("student.last-good") / "model.safetensors")

@@ -10,7 +10,8 @@ import torch
 
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.runtime import Runtime
-from distilcse_cli.training.finetune.contrastive import TwoPassForward, contrastive_loss
+from distilcse_cli.training.losses import contrastive_loss
+from distilcse_cli.training.two_pass import TwoPassForward
 
 FP32 = Runtime(device="cpu", dtype="float32", reason="test")
 BF16 = Runtime(device="cpu", dtype="bfloat16", reason="test")
