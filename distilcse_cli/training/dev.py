@@ -66,7 +66,7 @@ class DevSet(Protocol):
     """What the score is, in a few words."""
 
     def evaluate(self, encoder: SentenceEncoder) -> tuple[float, np.ndarray]:
-        """Score x 100, and the (N, H) embeddings behind it. Every process calls this at the same time."""
+        """Score x 100, and the (N, H) embeddings that were scored. Every process calls this at the same time."""
         ...
 
 

@@ -97,12 +97,8 @@ class Triples(Objective):
     def new_model(self) -> StudentModel:
         """As `Objective.new_model`. Rank 0 fits the projection; the loop copies it to all processes."""
         settings = self.settings
-        scale = Scale(
-            settings.logit_scale,
-            settings.max_logit_scale,
-            log=settings.exponential_scale,
-            learned=settings.learn_logit_scale,
-        )
+        log, learned = settings.exponential_scale, settings.learn_logit_scale
+        scale = Scale(settings.logit_scale, settings.max_logit_scale, log=log, learned=learned)
         model = StudentModel(self.student, scale, self.teacher.width if self.teacher else None)
         if self.triplets and self.store and model.projection is not None and self.ranks.is_main:
             rows = np.linspace(0, len(self.store) - 1, min(len(self.store), PROJECTION_ROWS)).astype(np.int64)
@@ -118,13 +114,11 @@ class Triples(Objective):
         mine = self.ranks.share(np.arange(len(rows)))
         sentences = rows[mine].T.reshape(-1)  # (S,): first all anchors, then all positives, then all negatives
         parts, keep_graphs = parts_of_batch(self.tokens.lengths[sentences], self.settings.micro_batch_tokens)
-        passes = TwoPassForward(
-            lambda part: self.forward(model, sentences[part]),
-            parts,
-            width=width,
-            runtime=self.runtime,
-            keep_graphs=keep_graphs,
-        )
+
+        def forward(part: np.ndarray) -> Tensor:
+            return self.forward(model, sentences[part])
+
+        passes = TwoPassForward(forward, parts, width=width, runtime=self.runtime, keep_graphs=keep_graphs)
         everyone = torch.zeros(rows.shape[1], len(rows), width, device=device)  # (C, G, H)
         column = torch.from_numpy(mine).to(device)
         everyone[:, column] = passes.embeddings.view(rows.shape[1], len(mine), width)
