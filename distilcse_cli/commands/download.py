@@ -9,11 +9,11 @@ from distilcse_cli import console
 from distilcse_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from distilcse_cli.data.catalogue import Entry
+    from distilcse_cli.catalogue import Entry
 
 
 def _complete(incomplete: str) -> list[str]:
-    from distilcse_cli.data import catalogue
+    from distilcse_cli import catalogue
 
     return [name for name in (*catalogue.names(), *catalogue.GROUPS) if name.startswith(incomplete)]
 
@@ -43,8 +43,8 @@ def download(
 
     Prints where each one is. What is there already is left alone, without asking the network.
     """
-    from distilcse_cli.data import catalogue
-    from distilcse_cli.data.download.offline import go_offline
+    from distilcse_cli import catalogue
+    from distilcse_cli.catalogue.offline import go_offline
 
     if show_list + verify + remove > 1:
         raise UsageError("--list, --verify and --remove exclude each other", hint="one at a time")
@@ -81,7 +81,7 @@ def _fetch(entries: "list[Entry]", *, as_json: bool) -> None:
 
 def _verify(entries: "list[Entry]", *, as_json: bool, named: bool) -> None:
     """Hash again, and fail at the end if anything is wrong; what was never downloaded is wrong if named."""
-    from distilcse_cli.data.download import install
+    from distilcse_cli.catalogue import install
 
     results = []
     for entry in entries:
@@ -107,7 +107,7 @@ def _damage_lines(result: dict[str, Any]) -> list[str]:
 
 
 def _remove(entries: "list[Entry]", *, as_json: bool) -> None:
-    from distilcse_cli.data.download import install
+    from distilcse_cli.catalogue import install
 
     removed = []
     for entry in entries:

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from distilcse_cli.catalogue import refusals
+from distilcse_cli.catalogue.hub import HubFiles
+from distilcse_cli.catalogue.offline import is_offline
 from distilcse_cli.config import CorpusSettings
-from distilcse_cli.data.download import refusals
-from distilcse_cli.data.download.hub import HubFiles
-from distilcse_cli.data.download.offline import is_offline
 from distilcse_cli.data.lines import BadLines, is_unicode
 from distilcse_cli.data.tables import choose_column
 from distilcse_cli.errors import DataError, NetworkError

@@ -3,7 +3,7 @@
 import difflib
 from pathlib import Path
 
-from distilcse_cli.data import catalogue
+from distilcse_cli import catalogue
 from distilcse_cli.errors import ModelError, NetworkError, UsageError
 
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")

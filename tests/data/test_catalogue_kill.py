@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from distilcse_cli.data.download import install
+from distilcse_cli.catalogue import install
 from tests.conftest import ROOT
 from tests.data.wheelhouse import MODEL, WEIGHTS, SlowIndex, make_wheel, pip_environment, toy
 
@@ -24,7 +24,7 @@ DIE_HALFWAY = """
 import os, signal, sys
 from pathlib import Path
 from tests.data.wheelhouse import toy
-from distilcse_cli.data.download import install
+from distilcse_cli.catalogue import install
 
 class HalfWay:
     label = "wheel tiny-toy==1.0"

@@ -147,7 +147,7 @@ def test_a_source_archive_is_never_built_for_building_it_runs_its_code(wheels: P
 def test_a_python_without_pip_is_told_how_to_get_it(home: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "bare", with_pip=False)
     code = """
-from distilcse_cli.data import catalogue
+from distilcse_cli import catalogue
 from distilcse_cli.errors import NetworkError
 try:
     catalogue.fetch("all-minilm-l6", quiet=True)

@@ -19,7 +19,7 @@ from typing import Any
 from huggingface_hub import constants  # reads its settings now, from the environment of this process
 
 from distilcse_cli import __main__, console
-from distilcse_cli.data.download import retries
+from distilcse_cli.catalogue import retries
 from distilcse_cli.errors import DistilCSEError
 from distilcse_cli.models.references import resolve_reference
 from tests.training.processes import FileEvents

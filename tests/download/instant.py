@@ -9,7 +9,7 @@ import resource
 import sys
 
 from distilcse_cli.__main__ import main
-from distilcse_cli.data.download import retries
+from distilcse_cli.catalogue import retries
 
 NETWORK_EVENTS = {"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen"}
 CAUGHT = 99

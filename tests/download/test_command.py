@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from distilcse_cli.data import catalogue
-from distilcse_cli.data.download.hub import HubFiles
+from distilcse_cli import catalogue
+from distilcse_cli.catalogue.hub import HubFiles
 from distilcse_cli.errors import UsageError
 from tests.data.wheelhouse import files_under
 from tests.download.conftest import Client

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distilcse_cli.data.download.refusals import public_text
+from distilcse_cli.catalogue.refusals import public_text
 from tests.download.conftest import TOKEN, Client, hub_environment, run_instant
 from tests.download.fake_hub import FakeHub, Fault, Repo
 

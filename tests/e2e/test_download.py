@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from distilcse_cli import catalogue
 from distilcse_cli.config import data_home
-from distilcse_cli.data import catalogue
 from tests.data.wheelhouse import METADATA, make_wheel, pip_environment
 
 pytestmark = pytest.mark.e2e

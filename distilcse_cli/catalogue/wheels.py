@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile
 
-from distilcse_cli.data.download.install import LICENSES, Place, Provenance, check_room, check_sha256
-from distilcse_cli.data.download.licenses import card_statement, keep_license_files, wheel_statements
-from distilcse_cli.data.download.refusals import public_text
+from distilcse_cli.catalogue.install import LICENSES, Place, Provenance, check_room, check_sha256
+from distilcse_cli.catalogue.licenses import card_statement, keep_license_files, wheel_statements
+from distilcse_cli.catalogue.refusals import public_text
 from distilcse_cli.errors import NetworkError
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from distilcse_cli import console
+from distilcse_cli.catalogue import install
+from distilcse_cli.catalogue.hub import HubFiles
+from distilcse_cli.catalogue.install import Source
+from distilcse_cli.catalogue.offline import is_offline
 from distilcse_cli.config import data_home
-from distilcse_cli.data.download import install
-from distilcse_cli.data.download.hub import HubFiles
-from distilcse_cli.data.download.install import Source
-from distilcse_cli.data.download.offline import is_offline
 from distilcse_cli.errors import UsageError
 
 LARGEST = "*"

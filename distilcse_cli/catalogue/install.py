@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from distilcse_cli import __version__, console
-from distilcse_cli.data.download.licenses import LicenseStatement
-from distilcse_cli.data.download.offline import require_network
+from distilcse_cli.catalogue.licenses import LicenseStatement
+from distilcse_cli.catalogue.offline import require_network
 from distilcse_cli.errors import DataError, NetworkError
 from distilcse_cli.files import fsync, read_json, sha256_file, write_json
 

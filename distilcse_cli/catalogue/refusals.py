@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from distilcse_cli.data.download.retries import TransientError
+from distilcse_cli.catalogue.retries import TransientError
 from distilcse_cli.errors import NetworkError
 
 _TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504}

@@ -4,9 +4,9 @@ Of the hub's files neither sizes nor hashes are written down here, since they we
 where this was made: the hub announces them, and its announcement is checked.
 """
 
-from distilcse_cli.data.download.entry import LARGEST, Entry
-from distilcse_cli.data.download.hub import CARD, HubFiles
-from distilcse_cli.data.download.wheels import Wheel
+from distilcse_cli.catalogue.entry import LARGEST, Entry
+from distilcse_cli.catalogue.hub import CARD, HubFiles
+from distilcse_cli.catalogue.wheels import Wheel
 
 _DISTILCSE = "ffgcc/DistilCSE"
 _SIMCSE_DATA = "princeton-nlp/datasets-for-simcse"

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distilcse_cli.data.download import refusals
-from distilcse_cli.data.download.refusals import Asked
-from distilcse_cli.data.download.retries import TransientError, persist
+from distilcse_cli.catalogue import refusals
+from distilcse_cli.catalogue.refusals import Asked
+from distilcse_cli.catalogue.retries import TransientError, persist
 from distilcse_cli.errors import NetworkError
 from distilcse_cli.files import sha256_file
 

@@ -9,11 +9,11 @@ import difflib
 import re
 from pathlib import Path
 
+from distilcse_cli.catalogue import install
+from distilcse_cli.catalogue.entries import ENTRIES, GROUPS
+from distilcse_cli.catalogue.entry import DATASETS, Entry
+from distilcse_cli.catalogue.hub import HubFiles
 from distilcse_cli.config import data_home
-from distilcse_cli.data.download import install
-from distilcse_cli.data.download.entries import ENTRIES, GROUPS
-from distilcse_cli.data.download.entry import DATASETS, Entry
-from distilcse_cli.data.download.hub import HubFiles
 from distilcse_cli.errors import UsageError
 
 __all__ = [

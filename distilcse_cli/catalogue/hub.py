@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from distilcse_cli import console
-from distilcse_cli.data.download import archives, refusals, transfer
-from distilcse_cli.data.download.install import Place, Provenance, check_room, check_sha256
-from distilcse_cli.data.download.licenses import card_statement
-from distilcse_cli.data.download.refusals import Asked
-from distilcse_cli.data.download.retries import persist
-from distilcse_cli.data.download.transfer import RemoteFile
+from distilcse_cli.catalogue import archives, refusals, transfer
+from distilcse_cli.catalogue.install import Place, Provenance, check_room, check_sha256
+from distilcse_cli.catalogue.licenses import card_statement
+from distilcse_cli.catalogue.refusals import Asked
+from distilcse_cli.catalogue.retries import persist
+from distilcse_cli.catalogue.transfer import RemoteFile
 from distilcse_cli.errors import NetworkError
 
 CARD = ("README*", "LICENSE*")
