@@ -4,19 +4,8 @@ Downloads live in the data home: models under `models/NAME`, data sets under `da
 licenses and a `source.json` beside its files.
 """
 
-from distilcse_cli.catalogue.entries import ENTRIES, GROUPS
-from distilcse_cli.catalogue.entry import Entry
-from distilcse_cli.catalogue.lookup import (
-    DEFAULT_MODEL,
-    downloaded_ids,
-    entry,
-    fetch,
-    hub_entry,
-    is_known,
-    names,
-    present,
-    select,
-)
+from distilcse_cli.catalogue.entries import DEFAULT_MODEL, ENTRIES, GROUPS, Entry
+from distilcse_cli.catalogue.lookup import downloaded_ids, entry, fetch, hub_entry, is_known, names, present, select
 
 __all__ = [
     "DEFAULT_MODEL",

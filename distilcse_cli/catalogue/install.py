@@ -1,18 +1,16 @@
 """From a source to a folder of the data home: locked, checked, whole or not at all.
 
-A folder under its final name is complete: files are gathered in a scratch folder beside it and
-renamed at the end. Whoever holds the lock is the only one at work on a folder, so a scratch
-folder found by the holder was left by a killed process and is swept away. What a source can go on
-from lies in a third folder, `.NAME.partial`, until the download is done.
+A folder under its final name is complete: its files are gathered in a scratch folder beside it, which is renamed at
+the end. Only the holder of the lock works on a folder. So the scratch folders that it finds were left by killed
+processes, and it removes them. Parts that a source can resume are in a third folder, `.NAME.partial`, until the
+download is complete.
 """
 
 import datetime
-import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,113 +19,110 @@ from distilcse_cli import __version__, console
 from distilcse_cli.catalogue.licenses import LicenseStatement
 from distilcse_cli.catalogue.offline import require_network
 from distilcse_cli.errors import DataError, NetworkError
-from distilcse_cli.files import fsync, read_json, sha256_file, write_json
+from distilcse_cli.files import Busy, fsync, lock, read_json, sha256_file, write_json
 
 RECORD = "source.json"
 LICENSES = "LICENSES"
 _RECORD_FORMAT = 1
+_MAKE_ROOM = "make room, or choose another data home with DISTILCSE_HOME"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where the files of a finished download are from."""
+    """Where the files of a finished download came from."""
 
     url: str
     """Page of the source, without mirrors or credentials."""
     sha256: str | None
-    """Of the file transferred; None where several were."""
+    """Of the file transferred; None for several."""
     licenses: tuple[LicenseStatement, ...]
-    """What the source states for itself."""
+    """License statements of the source."""
     revision: str | None = None
     """Commit of a repository."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a source puts things, all on one file system."""
+class Folders:
+    """The folders that a source fills, all on one file system."""
 
     files: Path
-    """Empty at first; becomes the final folder."""
+    """Becomes the final folder. Empty at first."""
     scratch: Path
-    """Empty at first; removed at the end, whatever happens."""
+    """For temporary files. Empty at first; always removed at the end."""
     kept: Path
-    """Parts to go on from. Need not exist; removed when all is done."""
+    """For parts that a later run can resume. May not exist; removed once the download is complete."""
 
 
 class Source(Protocol):
-    """Something that files can be had from."""
+    """Something to download files from."""
 
     @property
     def label(self) -> str:
-        """Name and version; a folder made from another label is out of date."""
+        """Name and version. A folder made from another label is out of date."""
 
     @property
     def num_download_bytes(self) -> int | None:
-        """Size of the transfer; None where only the source knows."""
+        """Size of the transfer; None if unknown before."""
 
     @property
     def num_unpacked_bytes(self) -> int | None:
-        """Size of the files wanted; None where only the source knows."""
+        """Size of the files; None if unknown before."""
 
     @property
     def sha256(self) -> str | None:
-        """Of the file transferred, where it is known before."""
+        """Of the file transferred; None if unknown before."""
 
-    def retrieve(self, place: Place, *, quiet: bool) -> Provenance:
-        """Put the wanted files, checked, into `place.files`.
+    def retrieve(self, folders: Folders, *, quiet: bool) -> Provenance:
+        """Put the files, checked, into `folders.files`.
 
         Raises:
-            NetworkError: the source cannot be reached, or answers with something else.
-            DataError: no room for it.
+            NetworkError: the source is out of reach, or its answer is wrong.
+            DataError: no room.
         """
 
 
 def read_record(folder: Path, source: Source) -> dict[str, Any] | None:
-    """The record of a whole and current folder; None if files are missing, cut short or outdated."""
+    """Read the record of a complete and current folder; None if files are missing, cut short or out of date."""
     try:
         record = read_json(folder / RECORD)
         if record["source"] != source.label:
             return None
-        whole = all((folder / file["path"]).stat().st_size == file["bytes"] for file in record["files"])
+        is_whole = all((folder / file["path"]).stat().st_size == file["bytes"] for file in record["files"])
     except (DataError, OSError, KeyError, TypeError):
         return None
-    return record if whole else None
+    return record if is_whole else None
 
 
-def install(source: Source, folder: Path, *, quiet: bool) -> dict[str, Any]:
-    """Fill `folder` from `source` unless that is done already; returns its record.
+def install(source: Source, folder: Path, *, command: str, quiet: bool) -> dict[str, Any]:
+    """Fill `folder` from `source` unless it is complete; return its record. Errors name `command` as the way to it.
 
     Raises:
-        NetworkError: the transfer failed or brought something else.
-        DataError: no room, no permission, or a folder of that name that is not ours.
+        NetworkError: the transfer failed, what arrived is wrong, or the network is forbidden.
+        DataError: no room, no permission, or a folder of that name that we did not make.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder):
             _sweep(folder)
             record = read_record(folder, source)
-            if record is not None:
-                return record
-            require_network(source.label)
-            return _install(source, folder, quiet=quiet)
+            if record is None:
+                require_network(source.label, command)
+                record = _install(source, folder, quiet=quiet)
+            return record
     except OSError as error:
-        hint = "make room or choose another data home with DISTILCSE_HOME"
-        raise DataError(f"cannot write {folder}: {error.strerror or error}", hint=hint) from error
+        raise DataError(f"cannot write {folder}: {error.strerror or error}", hint=_MAKE_ROOM) from error
 
 
 def tidy(folder: Path) -> None:
-    """Remove what killed downloads of the finished `folder` left, unless one is at work or we may not."""
+    """Remove what killed downloads left beside the complete `folder`, unless a download runs or we may not."""
     if any(_leftovers(folder)) or _kept(folder).exists():
-        try:
-            with locked(folder, wait=False):
-                _sweep(folder)
-                shutil.rmtree(_kept(folder), ignore_errors=True)
-        except OSError:
-            pass
+        with suppress(Busy, OSError), locked(folder, wait=False):
+            _sweep(folder)
+            shutil.rmtree(_kept(folder), ignore_errors=True)
 
 
 def damages(folder: Path) -> list[str]:
-    """Compare the files of a finished download with their sizes and hashes on record; a line for each difference."""
+    """Compare the files of a finished download with their recorded sizes and hashes; return a line per difference."""
     found = []
     try:
         for file in read_json(folder / RECORD)["files"]:
@@ -144,24 +139,22 @@ def damages(folder: Path) -> list[str]:
 
 
 def remove(folder: Path) -> bool:
-    """Remove a download, whole or begun; returns whether there was any.
+    """Remove a download, complete or not; return whether there was one.
 
     Raises:
-        DataError: no permission, or a folder of that name that is not ours.
+        DataError: no permission, or a folder of that name that we did not make.
     """
     kept = _kept(folder)
     if not folder.exists() and not kept.exists() and not any(_leftovers(folder)):
         return False
-    if folder.exists():
-        _refuse_foreign(folder)
+    _refuse_foreign(folder)
     try:
         with locked(folder):
             _sweep(folder)
-            for place in (folder, kept):
-                if place.exists():
-                    # renamed first, so that a kill in between leaves no half of it under its name
-                    gone = Path(tempfile.mkdtemp(prefix=_scratch_prefix(folder), dir=folder.parent)) / place.name
-                    place.rename(gone)
+            for path in (folder, kept):
+                if path.exists():
+                    # renamed first, so that a kill meanwhile leaves no half folder under its name
+                    path.rename(Path(tempfile.mkdtemp(prefix=_scratch_prefix(folder), dir=folder.parent)) / path.name)
             _sweep(folder)
     except OSError as error:
         raise DataError(f"cannot remove {folder}: {error.strerror or error}") from error
@@ -169,30 +162,29 @@ def remove(folder: Path) -> bool:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    if not (folder / RECORD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+    is_ours = (folder / RECORD).is_file() or (folder.is_dir() and not any(folder.iterdir()))
+    if folder.exists() and not is_ours:
         raise DataError(f"{folder} is in the way: it was not made by distilcse download", hint="move it elsewhere")
 
 
 def _install(source: Source, folder: Path, *, quiet: bool) -> dict[str, Any]:
-    if folder.exists():
-        _refuse_foreign(folder)
-    kept = _kept(folder)
-    prefix = _scratch_prefix(folder)
+    _refuse_foreign(folder)
     # what cannot be removed now is swept by the next run: no reason to fail a good download
+    prefix = _scratch_prefix(folder)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent, ignore_cleanup_errors=True) as name:
-        fresh, transfer = Path(name) / "files", Path(name) / "transfer"
-        fresh.mkdir()
-        transfer.mkdir()
-        place = Place(files=fresh, scratch=transfer, kept=kept)
-        provenance = source.retrieve(place, quiet=quiet)
-        record = _record(folder.name, source, provenance, fresh)
-        write_json(fresh / RECORD, record)
-        _fsync_tree(fresh)
+        folders = Folders(files=Path(name) / "files", scratch=Path(name) / "transfer", kept=_kept(folder))
+        folders.files.mkdir()
+        folders.scratch.mkdir()
+        provenance = source.retrieve(folders, quiet=quiet)
+        record = _record(folder.name, source, provenance, folders.files)
+        write_json(folders.files / RECORD, record)
+        for path in (*folders.files.rglob("*"), folders.files):
+            fsync(path)
         if folder.exists():
             folder.rename(Path(name) / "replaced")
-        fresh.rename(folder)
+        folders.files.rename(folder)
         fsync(folder.parent)
-    shutil.rmtree(kept, ignore_errors=True)
+    shutil.rmtree(_kept(folder), ignore_errors=True)
     return record
 
 
@@ -223,14 +215,12 @@ def check_room(folder: Path, label: str, num_bytes: int) -> None:
     """
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
-        raise DataError(
-            f"{label} needs {num_bytes / 1e6:,.0f} MB of disk, but {folder} has {free / 1e6:,.0f} MB free",
-            hint="make room or choose another data home with DISTILCSE_HOME",
-        )
+        message = f"{label} needs {num_bytes / 1e6:,.0f} MB of disk, but {folder} has {free / 1e6:,.0f} MB free"
+        raise DataError(message, hint=_MAKE_ROOM)
 
 
 def check_sha256(path: Path, sha256: str) -> None:
-    """Check a file against the hash that the catalogue knows.
+    """Check a file against the hash in the catalogue.
 
     Raises:
         NetworkError: it is another file.
@@ -239,30 +229,28 @@ def check_sha256(path: Path, sha256: str) -> None:
     if found != sha256:
         raise NetworkError(
             f"{path.name} is not the file that the catalogue knows: its sha256 is {found}, not {sha256}",
-            hint="nothing was kept; if a mirror or pip's cache is at fault, try another index or `pip cache purge`",
+            hint="it was deleted; a mirror or pip's cache may be at fault: try another index, or `pip cache purge`",
         )
 
 
 @contextmanager
 def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of `folder`; the kernel drops it when the process ends, however it ends.
+    """Hold the lock of `folder`.
 
     Raises:
-        OSError: the lock file cannot be opened, or another holds it and `wait` is off.
+        Busy: another process holds it, and `wait` is off.
+        OSError: the lock file cannot be opened.
     """
-    # the lock file stays: removing it would let a third process lock a new one of the same name
-    descriptor = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not wait:
-                raise
-            console.log(f"{folder.name}: another process is downloading it, waiting for that")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+    def say() -> None:
+        console.log(f"{folder.name}: another process is downloading it; waiting until it is done")
+
+    with lock(folder.with_name(f".{folder.name}.lock"), on_wait=say if wait else None) as has_locks:
+        if not has_locks:
+            console.warn(
+                f"{folder.parent} is on a file system without locks: do not download {folder.name} twice at once"
+            )
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _kept(folder: Path) -> Path:
@@ -280,9 +268,3 @@ def _leftovers(folder: Path) -> Iterator[Path]:
 def _sweep(folder: Path) -> None:
     for leftover in _leftovers(folder):
         shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _fsync_tree(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        fsync(path)
-    fsync(folder)

@@ -80,7 +80,7 @@ def _hub_errors(name: str) -> Iterator[None]:
     try:
         yield
     except HTTPError as error:
-        failure: Any = refusals.from_hub(refusals.Asked(repo=name, repo_type="dataset"), error)
+        failure: Any = refusals.from_hub(refusals.Target(repo=name, repo_type="dataset"), error)
         raise NetworkError(failure.message, hint=failure.hint) from error
     except (ConnectionError, TimeoutError) as error:
         if is_offline():

@@ -136,7 +136,7 @@ def test_an_unknown_name_is_answered_with_names_like_it() -> None:
     for ask in (catalogue.fetch, catalogue.present, catalogue.entry):
         with pytest.raises(UsageError, match="no 'all-minilm-l7'") as caught:
             ask("all-minilm-l7")
-        assert caught.value.hint == "did you mean all-minilm-l6?"
+        assert caught.value.hint == "did you mean all-minilm-l6? to see all: distilcse download"
     with pytest.raises(UsageError) as caught:
         catalogue.fetch("zzz")
     assert str(caught.value.hint).startswith("it has all-minilm-l6, news-articles, news5m, ")

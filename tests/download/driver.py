@@ -19,12 +19,12 @@ from typing import Any
 from huggingface_hub import constants  # reads its settings now, from the environment of this process
 
 from distilcse_cli import __main__, console
-from distilcse_cli.catalogue import retries
+from distilcse_cli.catalogue import refusals
 from distilcse_cli.errors import DistilCSEError
 from distilcse_cli.models.references import resolve_reference
 from tests.training.processes import FileEvents
 
-retries.PATIENCE = retries.Patience(first_delay=0.0)
+refusals.PATIENCE = refusals.Patience(first_delay=0.0)
 _ENVIRONMENT = dict(os.environ)
 
 

@@ -28,6 +28,8 @@ def test_the_trap_catches_whoever_is_not_told_to_be_offline(forbidden: dict[str,
 def test_what_is_absent_is_one_line_and_not_asked_for(client: Client, hub: FakeHub, name: str) -> None:
     for done in (client("download", "--offline", name, code=6), client("download", name, code=6, **OFFLINE)):
         assert "is not here, and --offline or HF_HUB_OFFLINE forbids to download it" in done.error
+        mend = "news5m" if name == "paper" else name
+        assert done.error.endswith(f" (with the network allowed: distilcse download {mend})")
     assert hub.requests == []
 
 
