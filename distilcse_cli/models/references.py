@@ -26,9 +26,7 @@ def resolve_reference(ref: str, *, revision: str | None = None) -> Path:
         NetworkError: the hub has no such model, does not hand it out, or is out of reach.
     """
     if not ref.strip():
-        raise UsageError(
-            "the model reference is empty", hint="a folder, a hub id or a name: distilcse download lists them"
-        )
+        raise UsageError("the model reference is empty", hint="name a folder, a hub id or one of distilcse download")
     path = Path(ref).expanduser()
     if path.is_dir():
         _no_revision(ref, revision, "a local folder")

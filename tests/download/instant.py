@@ -21,9 +21,14 @@ def _forbid_network(event: str, arguments: tuple[object, ...]) -> None:
         os._exit(CAUGHT)
 
 
+def forbid_network() -> None:
+    """From now on, end this process with `CAUGHT` when it reaches for the network."""
+    sys.addaudithook(_forbid_network)
+
+
 if __name__ == "__main__":
     if os.environ.get("FORBID_NETWORK") == "1":
-        sys.addaudithook(_forbid_network)
+        forbid_network()
     if limit := int(os.environ.get("FILE_LIMIT", "0")):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     refusals.PATIENCE = refusals.Patience(first_delay=0.0)
