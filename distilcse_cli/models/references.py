@@ -73,7 +73,7 @@ def _unknown(ref: str) -> ModelError:
     close = difflib.get_close_matches(ref.lower(), known, cutoff=0.5)
     meant = f"did you mean {' or '.join(close)}? " if close else ""
     hint = f"{meant}the catalogue has {', '.join(known)}, see distilcse download; a hub id is owner/name"
-    return ModelError(f"no model {ref}: neither a folder nor a name in the catalogue", hint=hint)
+    return ModelError(f"no model {ref}: no such folder, and no such name in the catalogue", hint=hint)
 
 
 def _hub_model(ref: str, revision: str | None) -> Path | None:
