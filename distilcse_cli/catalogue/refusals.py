@@ -159,7 +159,7 @@ def from_hub(target: Target, error: Exception, *, has_part: bool = False) -> Exc
     label = target.label
     chain = list(_chain(error))
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return NetworkError(f"{label} is not here, and HF_HUB_OFFLINE forbids to download it", hint="unset it once")
+        return NetworkError(f"{label} is not here, and HF_HUB_OFFLINE forbids to download it", hint="unset it")
     response = next((found for cause in chain if (found := getattr(cause, "response", None)) is not None), None)
     if isinstance(error, errors.HTTPError) and response is not None:
         return from_status(target, response)
