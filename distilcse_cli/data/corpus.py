@@ -17,7 +17,7 @@ from distilcse_cli.data.lines import BadLines
 from distilcse_cli.data.npy import open_map
 from distilcse_cli.data.prepared import OFFSETS, SENTENCES, SentenceWriter, names_of, prepare
 from distilcse_cli.data.sentences import split_sentences
-from distilcse_cli.data.sources import ARTICLES, Source, find_source
+from distilcse_cli.data.sources import FETCH_CORPUS, Source, find_source
 from distilcse_cli.errors import DataError, UsageError
 
 FORMAT_VERSION = 1
@@ -106,7 +106,7 @@ def prepare_corpus(inputs: Sequence[str], settings: CorpusSettings) -> Corpus:
         NetworkError: the hub does not answer.
     """
     if not inputs:
-        raise UsageError("no corpus given", hint=f"name a text file with --corpus, or take {ARTICLES}")
+        raise UsageError("no corpus given", hint=f"name a text file with --corpus, or {FETCH_CORPUS}")
     sources = [find_source(name) for name in inputs]
     fill = partial(_fill, sources=sources, settings=settings)
     folder, existed = prepare("corpora", FORMAT_VERSION, sources, settings, fill)

@@ -1,9 +1,7 @@
 """`.npy` files written piece by piece, so that an array need never be in memory as a whole."""
 
 import io
-import os
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 import numpy as np
@@ -31,29 +29,6 @@ def open_map(path: Path) -> np.ndarray:
         ValueError: it is no `.npy` file, or it is shorter than its header says.
     """
     return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-
-
-def start_or_cut(path: Path, dtype: DTypeLike, shape: tuple[int, int], num_rows: int) -> None:
-    """Prepare an unfinished array to be continued: cut its file after `num_rows` rows, or start it for 0 rows.
-
-    Args:
-        path: the array's file. Its header announces all rows of `shape` from the start.
-        dtype: number format of the array.
-        shape: rows and width of the finished array.
-        num_rows: rows that are finished; whatever follows them is cut off.
-
-    Raises:
-        ValueError: the file has another header, or fewer rows than `num_rows`.
-        OSError: the file cannot be read or written.
-    """
-    start, end = header(dtype, shape), position(dtype, shape, num_rows)
-    with path.open("r+b" if num_rows and path.exists() else "w+b") as file:
-        if num_rows == 0:
-            file.write(start)
-        elif file.read(len(start)) != start or path.stat().st_size < end:
-            raise ValueError(f"{path} does not hold {num_rows} rows of {shape}")
-        file.truncate(end)
-        os.fsync(file.fileno())
 
 
 class NpyWriter:
@@ -85,11 +60,13 @@ class NpyWriter:
     def _write_header(self) -> None:
         self._file.write(header(self._dtype, (self.num_rows, *self._row_shape)))
 
+    def close(self) -> None:
+        """Complete the file and close it."""
+        with self._file:
+            self.complete()
+
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._file:
-            self.complete()
+    def __exit__(self, *exception: object) -> None:
+        self.close()

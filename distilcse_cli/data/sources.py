@@ -101,11 +101,11 @@ def find_source(name: str) -> Source:
         from distilcse_cli.data.hub_corpus import find_hub_source
 
         return find_hub_source(name)
-    raise missing_file(path, "name a hub data set as OWNER/NAME, or take " + ARTICLES)
+    raise missing_file(path, f"check the path, name a hub data set as OWNER/NAME, or {FETCH_CORPUS}")
 
 
-ARTICLES = '--corpus "$(distilcse download news-articles)" --split-sentences'
-"""Options that fetch and use the corpus anyone can have at once."""
+FETCH_CORPUS = "run distilcse download news-articles and leave out --corpus"
+"""How a user without a corpus gets one; the end of a hint."""
 
 
 def missing_file(path: Path, otherwise: str) -> DataError:

@@ -30,7 +30,7 @@ FORMAT_VERSION = 1
 """Raised when the same input would give other triples or files."""
 ROWS = "rows.npy"
 _BATCH_ROWS = 4096
-_FETCH = 'take the NLI triples: --triplets "$(distilcse download nli)"'
+_FETCH = "run distilcse download nli and leave out --triplets"
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _source(name: str) -> FileSource:
     if path.is_dir():
         raise DataError(f"{name} is a folder", hint="name the file in it")
     if not path.is_file():
-        raise missing_file(path, f"name a .csv, .tsv, .jsonl or .parquet file, or {_FETCH}")
+        raise missing_file(path, f"check the path, or {_FETCH}")
     return FileSource(path)
 
 
