@@ -19,8 +19,7 @@ from distilcse_cli.errors import DataError
 from distilcse_cli.files import atomic_folder, lock, read_json, sha256_file, write_json
 
 MANIFEST = "manifest.json"
-REMAKE = "remove it and run again"
-_REMOVE_FOLDER = "remove the folder and run again"
+REMAKE = "remove the folder and run again"
 
 
 class NewerFormatError(DataError):
@@ -66,16 +65,14 @@ def read_manifest(folder: Path, version: int) -> dict[str, Any]:
             hint="pip install --upgrade distilcse, or remove the folder",
         )
     if found != version or not isinstance(sizes, dict) or not isinstance(sums, dict):
-        raise DataError(f"{folder / MANIFEST} is not a manifest of format version {version}", hint=_REMOVE_FOLDER)
+        raise DataError(f"{folder / MANIFEST} is not a manifest of format version {version}", hint=REMAKE)
     for name, size in sizes.items():
         try:
             actual = (folder / name).stat().st_size
         except OSError as error:
-            raise DataError(f"cannot read {folder / name}: {error.strerror}", hint=_REMOVE_FOLDER) from error
+            raise DataError(f"cannot read {folder / name}: {error.strerror}", hint=REMAKE) from error
         if actual != size:
-            raise DataError(
-                f"{folder / name} has {actual:,} bytes, but its manifest says {size:,}", hint=_REMOVE_FOLDER
-            )
+            raise DataError(f"{folder / name} has {actual:,} bytes, but its manifest says {size:,}", hint=REMAKE)
     return manifest
 
 
@@ -130,13 +127,10 @@ def _is_whole(folder: Path, version: int) -> bool:
 
 def _lock(held: ExitStack, folder: Path) -> None:
     """Lock `folder` until `held` closes."""
-
-    def on_wait() -> None:
-        console.log(f"waiting for another process that is making {folder}")
-
+    path, waiting = folder.with_name(f".{folder.name}.lock"), f"waiting for another process that is making {folder}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        has_locks = held.enter_context(lock(folder.with_name(f".{folder.name}.lock"), on_wait=on_wait))
+        has_locks = held.enter_context(lock(path, on_wait=lambda: console.log(waiting)))
     except OSError as error:
         raise DataError(
             f"cannot write {folder}: {error.strerror}", hint="set DISTILCSE_HOME to a folder you may write to"

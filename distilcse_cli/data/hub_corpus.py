@@ -91,7 +91,7 @@ def _hub_errors(name: str) -> Iterator[None]:
     except (DatasetsError, OSError, ValueError) as error:
         raise DataError(
             f"cannot read the hub data set {name}: {refusals.public_text(str(error))[:300]}",
-            hint=f"run distilcse download datasets/{name}, then name a file of it with --corpus",
+            hint=f"distilcse download datasets/{name}, then name its file",
         ) from error
     finally:
         for logger, level in levels.items():

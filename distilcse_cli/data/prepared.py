@@ -24,14 +24,10 @@ def prepare(
     settings: CorpusSettings | TripletSettings,
     fill: Callable[[Path], dict[str, Any]],
 ) -> tuple[Path, bool]:
-    """Build the cached folder for these inputs and settings, unless it was built before.
+    """Build the cached folder `kind` for these inputs and settings, unless it was built before.
 
-    Args:
-        kind: subfolder of the data home.
-        version: format version of the manifest.
-        sources: the inputs, in order. The name of a file does not count, only its bytes.
-        settings: how the inputs are read.
-        fill: writes the files into a folder and returns its fields of the manifest.
+    `fill` writes the files into a folder and returns its fields of the manifest. Of a file in `sources`
+    only the bytes count, not its name.
 
     Returns:
         The folder, and whether it existed already.
@@ -59,11 +55,7 @@ def names_of(sources: Sequence[Source]) -> str:
 
 
 class SentenceWriter:
-    """Writes sentences to `sentences.txt` and the position of each to `offsets.npy`.
-
-    Args:
-        folder: where both files are made.
-    """
+    """Writes sentences to `sentences.txt` in `folder`, and the position of each to `offsets.npy`."""
 
     def __init__(self, folder: Path) -> None:
         self.num_sentences = 0

@@ -147,6 +147,16 @@ def test_what_holds_no_sentence_is_one_clear_error(
     assert not [path for path in home.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
+def test_a_missing_file_is_answered_with_a_similar_one_or_with_a_download(tmp_path: Path) -> None:
+    write(tmp_path / "sentences.txt", b"one")
+    with pytest.raises(DataError, match=r"no file .*sentence\.txt") as caught:
+        prepare_corpus([str(tmp_path / "sentence.txt")], STOP)
+    assert caught.value.hint == f"did you mean {tmp_path / 'sentences.txt'}?"
+    with pytest.raises(DataError, match="no file") as caught:
+        prepare_corpus([str(tmp_path / "nowhere" / "news.csv")], STOP)
+    assert "distilcse download news-articles" in str(caught.value.hint)
+
+
 def test_folders_pipes_and_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a folder"):
         prepare_corpus([str(tmp_path)], STOP)
@@ -163,7 +173,7 @@ def test_damaged_offsets_are_one_error(tmp_path: Path, home: Path) -> None:
     file.write_bytes(bytes(file.stat().st_size))
     with pytest.raises(DataError, match="is damaged") as caught:
         corpus.take([1])
-    assert caught.value.hint == "remove it and run again"
+    assert caught.value.hint == "remove the folder and run again"
     assert home.is_dir()
 
 

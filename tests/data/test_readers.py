@@ -113,7 +113,7 @@ BAD_LINES = {
     "latin-1 csv": (".csv", b"text,n\none,1\ncaf\xe9,1\ntwo,1\n", "line 3 is not UTF-8"),
     "too many columns": (".csv", b"text,n\none,1\nno,no,no\ntwo,1\n", "line 3 has 3 columns, but the first row 2"),
     "too few columns": (".csv", b"n,text\n1,one\nno\n1,two\n", "line 3 has 1 columns, but the first row 2"),
-    "text behind a quote": (
+    "text after a quote": (
         ".csv",
         b'text,n\none,1\n"no"no,1\ntwo,1\n',
         "line 3: text follows a closing quotation mark",
