@@ -13,8 +13,7 @@ import numpy as np
 import torch
 
 from distilcse_cli import console
-from distilcse_cli.config import EncodeSettings
-from distilcse_cli.data.evaluation_data import senteval_folder
+from distilcse_cli.config import EncodeSettings, senteval_folder
 from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.data.triplets import Triplets
 from distilcse_cli.models.embed import Embedder
