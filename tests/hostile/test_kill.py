@@ -99,7 +99,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_wrong_and_nothing_blocks(
     server: Any, materials: dict[str, Path], tmp_path: Path, name: str
 ) -> None:
     job, choose = JOBS[name], random.Random(name)
-    whole = run(server, job, materials, new_life(tmp_path, "whole"))
+    whole = run(server, job, materials, new_life(tmp_path, "whole"), kill_at=0)
     assert whole.code == 0, whole.err
     assert whole.events is not None
     expected = job.found(tmp_path / "whole" / "work")
