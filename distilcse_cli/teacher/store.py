@@ -11,7 +11,6 @@ A folder with three files, each readable without this package:
 it for a small array), and `manifest.partial.json` says how many of them count, from the first on.
 """
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,14 +127,6 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"{path}: dtype is {manifest.get('dtype')!r}, but must be one of {', '.join(STORE_DTYPES)}", hint=_REMAKE
         )
     return manifest
-
-
-def npy_header(dtype: str, shape: tuple[int, int]) -> bytes:
-    """The first bytes of a `.npy` file of this shape; their number does not depend on the number of rows."""
-    header = io.BytesIO()
-    fields = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(header, fields)
-    return header.getvalue()
 
 
 def require_same(folder: Path, manifest: dict[str, Any], expected: dict[str, Any]) -> None:

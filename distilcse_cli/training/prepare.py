@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from distilcse_cli import console
-from distilcse_cli.config import CorpusSettings, EncodeSettings
+from distilcse_cli.config import CorpusSettings, EncodeSettings, senteval_folder
 from distilcse_cli.data.corpus import Corpus, open_corpus, prepare_corpus
-from distilcse_cli.data.evaluation_data import senteval_folder
 from distilcse_cli.data.tokens import TokenStore, open_tokens, tokenize_corpus
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.models.inference import embed_sentences

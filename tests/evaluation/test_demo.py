@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from distilcse_cli.data import catalogue
+from distilcse_cli import catalogue
 from distilcse_cli.errors import DataError
 from distilcse_cli.evaluation.demo import ARTICLES, TEACHER, run_demo
 from distilcse_cli.training.signals import Interrupted

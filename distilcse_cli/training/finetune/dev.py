@@ -3,7 +3,7 @@
 import numpy as np
 
 from distilcse_cli import console
-from distilcse_cli.data.evaluation_data import senteval_folder
+from distilcse_cli.config import senteval_folder
 from distilcse_cli.data.triplets import Triplets
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.ranks import ALONE, Ranks

@@ -1,7 +1,6 @@
-"""The promise of `--offline` and `HF_HUB_OFFLINE=1`: nothing is asked of any network.
+"""`--offline` and `HF_HUB_OFFLINE=1`: no network is used.
 
-Hub client, transformers and datasets keep that promise for themselves once the variables are
-set; whatever downloads here asks `is_offline` first.
+The hub client, transformers and datasets obey these variables themselves. Our own downloads check `is_offline` first.
 """
 
 import os
@@ -10,7 +9,7 @@ import sys
 from distilcse_cli.errors import NetworkError
 
 VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
-# what the hub client takes for yes
+# the values that the hub client reads as yes
 _YES = {"1", "ON", "YES", "TRUE"}
 
 
@@ -20,22 +19,22 @@ def is_offline() -> bool:
 
 
 def go_offline() -> None:
-    """Forbid the network to this process and those that it starts."""
+    """Forbid the network for this process and those that it starts."""
     os.environ.update(dict.fromkeys(VARIABLES, "1"))
-    if "huggingface_hub" in sys.modules:  # it reads the variables when it is imported
+    if "huggingface_hub" in sys.modules:  # it reads the variables once, at import
         from huggingface_hub import constants
 
         constants.HF_HUB_OFFLINE = True
 
 
-def require_network(label: str) -> None:
-    """Check that the network may be asked for `label`.
+def require_network(label: str, command: str) -> None:
+    """Check that `label` may be downloaded; `command` is what downloads it.
 
     Raises:
-        NetworkError: the user has forbidden it.
+        NetworkError: the user has forbidden the network.
     """
     if is_offline():
         raise NetworkError(
             f"{label} is not here, and --offline or {VARIABLES[0]} forbids to download it",
-            hint="download it once without, or name what is here: distilcse download --list",
+            hint=f"with the network allowed: {command}",
         )

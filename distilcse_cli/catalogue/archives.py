@@ -1,7 +1,8 @@
-"""Tar files from elsewhere: unpacked only if every member is a plain file or folder inside, within a budget.
+"""Unpacks tar files from elsewhere, if every member is a plain file or folder inside, within a budget of bytes.
 
-Members are written by us and never by `tarfile`: no owner, mode, link or device of an archive gets
-to the disk. Pickles are left out, since the one thing they are for is to run code when loaded.
+We write the members ourselves, so no owner, mode, link or device of an archive gets to the disk. These rules are
+stricter than `tarfile`'s data filter, which lets links inside through and replaces files that come twice. Pickles are
+left out, since loading one can run code.
 """
 
 import bz2
@@ -26,18 +27,18 @@ def unpack_tar(path: Path, folder: Path, scratch: Path, *, name: str, num_bytes:
 
     Args:
         path: the archive, compressed or not.
-        folder: where its members go.
-        scratch: for the archive without its compression.
-        name: what to call it in messages.
-        num_bytes: most bytes that its files may take, and it without compression; None allows as
-            many as the file itself has, which is all that one without compression can need.
+        folder: for its members.
+        scratch: for the decompressed archive.
+        name: its name in messages.
+        num_bytes: most bytes that its files may take, and about the most for the decompressed archive. None allows
+            the archive's own size, enough for an uncompressed tar.
 
     Returns:
         The pickled files that were left out.
 
     Raises:
-        NetworkError: it is broken, or holds anything but plain files and folders inside of it, or
-            too much. `folder` is to be thrown away then.
+        NetworkError: it is broken, too large, or holds anything but plain files and folders inside. What `folder`
+            holds then is of no use.
     """
     budget = num_bytes if num_bytes is not None else path.stat().st_size
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +48,12 @@ def unpack_tar(path: Path, folder: Path, scratch: Path, *, name: str, num_bytes:
             return _unpack(archive, folder, name, budget)
     except (tarfile.TarError, EOFError) as error:
         raise NetworkError(f"{name} is no valid tar file: {error}") from error
-    except (ValueError, OverflowError, UnicodeError, RecursionError) as error:  # numbers and names that no tar writes
+    except (
+        ValueError,
+        OverflowError,
+        UnicodeError,
+        RecursionError,
+    ) as error:  # odd numbers and names
         raise NetworkError(f"{name} is no valid tar file: {type(error).__name__}") from error
 
 
@@ -82,7 +88,7 @@ def _read(source: IO[bytes], name: str) -> bytes:
 def _unpack(archive: tarfile.TarFile, folder: Path, name: str, budget: int) -> list[str]:
     left_out, total = [], 0
     for number, member in enumerate(archive, 1):
-        _check(member, folder, name)
+        _check(member, name)
         total += member.size
         if total > budget:
             raise NetworkError(f"{name} unpacks to more than the {budget:,} bytes allowed: refused")
@@ -106,28 +112,23 @@ def _unpack(archive: tarfile.TarFile, folder: Path, name: str, budget: int) -> l
     return left_out
 
 
-def _check(member: tarfile.TarInfo, folder: Path, name: str) -> None:
-    """Refuse whatever is no plain file or folder inside: by our own rules, and by tarfile's data filter."""
-    path = PurePosixPath(member.name)
-    if (
-        path.is_absolute()
-        or ".." in path.parts
-        or {"\\", ":", "\0"} & set(member.name)
-        or not member.name.isprintable()
-    ):
+def points_outside(name: str) -> bool:
+    """Whether a name could lead out of the folder it is unpacked into, on Windows too, or garble a terminal."""
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable()
+
+
+def _check(member: tarfile.TarInfo, name: str) -> None:
+    """Refuse whatever is not a plain file or folder inside."""
+    if points_outside(member.name) or ":" in member.name:  # a drive of Windows
         raise NetworkError(f"{name} holds {member.name!r}, which points outside of it: refused")
     if not (member.isreg() or member.isdir()) or member.issparse() or member.size < 0:
         kind = "a link" if member.issym() or member.islnk() else "no plain file"
         raise NetworkError(f"{name} holds {member.name!r}, which is {kind}: refused")
-    if hasattr(tarfile, "data_filter"):  # from Python 3.11.4 on; the rules above are the stricter ones
-        try:
-            tarfile.data_filter(member, str(folder))
-        except tarfile.FilterError as error:
-            raise NetworkError(f"{name} holds {member.name!r}: {error}: refused") from error
 
 
 def _is_pickle(name: str, file: IO[bytes]) -> bool:
-    """Whether a member is pickled, by its name or its first bytes; leaves it at its start."""
+    """Whether a member is pickled, by its name or its first bytes; rewinds it to its start."""
     start = file.read(128)
     file.seek(0)
     is_bare = start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")

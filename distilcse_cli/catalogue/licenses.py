@@ -1,7 +1,7 @@
-"""What a download says about its own license: quoted, each time with where it stands.
+"""License statements of a download, quoted with where they stand.
 
-Packages disagree with what they carry (a wheel under MIT around weights under Apache-2.0), so
-nothing is concluded here; every statement is shown and kept.
+A package may disagree with its content, such as a wheel under MIT around weights under Apache-2.0. So we conclude
+nothing: every statement is shown and kept.
 """
 
 import re
@@ -21,12 +21,9 @@ class LicenseStatement:
     """One statement of a source about a license."""
 
     where: str
-    """File and field it was read from, such as `METADATA, License`."""
+    """File and field, such as `METADATA, License`."""
     says: str
-    """The statement as it stands there."""
-
-    def __str__(self) -> str:
-        return f"{self.says} ({self.where})"
+    """The statement, word for word."""
 
 
 def wheel_statements(archive: ZipFile) -> list[LicenseStatement]:
@@ -36,7 +33,7 @@ def wheel_statements(archive: ZipFile) -> list[LicenseStatement]:
         text = archive.read(member).decode("utf-8", errors="replace")
         metadata = Parser().parsestr(text)
         for field in ("License-Expression", "License"):
-            # old packages put the whole license text here; its first line names it
+            # old packages have the whole license text here; its first line names it
             found += [
                 LicenseStatement(f"METADATA, {field}", _first_line(value)) for value in metadata.get_all(field, [])
             ]
@@ -50,7 +47,10 @@ def wheel_statements(archive: ZipFile) -> list[LicenseStatement]:
 
 
 def card_statement(readme: Path, name: str) -> LicenseStatement | None:
-    """Read `license:` in the front matter of a model or data set card; None where there is none."""
+    """Read `license:` in the front matter of a model or data set card; None if there is none.
+
+    By a pattern and not as YAML, since the matter may be malformed, and no parser is needed for one line.
+    """
     if not readme.is_file():
         return None
     matter = _FRONT_MATTER.match(readme.read_text(encoding="utf-8", errors="replace"))

@@ -1,43 +1,22 @@
-"""The catalogue: models and data sets that `distilcse download` knows by name, or by their id on the hub.
-
-What is downloaded lives in the data home, models under `models/NAME`, data sets under
-`datasets/NAME`, each with its licenses and a `source.json` beside the files.
-"""
+"""From what a user types to catalogue entries: names, groups, ids of the hub, revisions."""
 
 import dataclasses
 import difflib
 import re
 from pathlib import Path
 
+from distilcse_cli.catalogue import install
+from distilcse_cli.catalogue.entries import DATASETS, ENTRIES, GROUPS, Entry
+from distilcse_cli.catalogue.hub import HubFiles
 from distilcse_cli.config import data_home
-from distilcse_cli.data.download import install
-from distilcse_cli.data.download.entries import ENTRIES, GROUPS
-from distilcse_cli.data.download.entry import DATASETS, Entry
-from distilcse_cli.data.download.hub import HubFiles
 from distilcse_cli.errors import UsageError
 
-__all__ = [
-    "DEFAULT_MODEL",
-    "ENTRIES",
-    "GROUPS",
-    "Entry",
-    "downloaded_ids",
-    "entry",
-    "fetch",
-    "hub_entry",
-    "is_known",
-    "names",
-    "present",
-    "select",
-]
-
-DEFAULT_MODEL = "all-minilm-l6"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _BY_NAME = {entry.name: entry for entry in ENTRIES}
 
 
 def names() -> list[str]:
-    """All names of the catalogue, in its order."""
+    """Names of all entries, in the catalogue's order."""
     return list(_BY_NAME)
 
 
@@ -47,23 +26,24 @@ def is_known(name: str) -> bool:
 
 
 def entry(name: str) -> Entry:
-    """The entry of that name.
+    """Return the entry of that name.
 
     Raises:
-        UsageError: there is none; names that look alike are in the hint.
+        UsageError: there is none. The hint has similar names, or all of them.
     """
     if name in _BY_NAME:
         return _BY_NAME[name]
     close = difflib.get_close_matches(name.lower(), [*names(), *GROUPS], cutoff=0.5)
     known = f"it has {', '.join(names())}; groups {', '.join(GROUPS)}; a hub id is owner/name"
-    raise UsageError(f"the catalogue has no {name!r}", hint=f"did you mean {' or '.join(close)}?" if close else known)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"{known};"
+    raise UsageError(f"the catalogue has no {name!r}", hint=f"{hint} to see all: distilcse download")
 
 
 def hub_entry(name: str, *, revision: str | None = None) -> Entry | None:
-    """An entry for a hub id, `owner/name` or `datasets/owner/name`; None where `name` cannot be one.
+    """Make an entry for a hub id, `owner/name` or `datasets/owner/name`; None if `name` is no such id.
 
     Raises:
-        UsageError: the revision cannot be one.
+        UsageError: the revision is malformed.
     """
     is_dataset = name.startswith(DATASETS) and name.count("/") == 2
     repo = name.removeprefix(DATASETS) if is_dataset else name
@@ -81,15 +61,15 @@ def hub_entry(name: str, *, revision: str | None = None) -> Entry | None:
 
 
 def select(wanted: list[str], *, revision: str | None = None, home: Path | None = None) -> list[Entry]:
-    """The entries that names, groups and hub ids stand for, each once.
+    """Turn names, groups and hub ids into entries, each once.
 
     Args:
-        wanted: what the user typed; `NAME@REV` has its own revision.
-        revision: for all others, which then must be of the hub.
-        home: folder for them instead of the data home.
+        wanted: what the user typed. `NAME@REV` brings its own revision.
+        revision: for all others. They must come from the hub then.
+        home: parent of their folders; None takes the data home.
 
     Raises:
-        UsageError: a name that is none, or a revision of something that has none.
+        UsageError: an unknown name, or a revision of something that has none.
     """
     chosen: dict[str, Entry] = {}
     for name in wanted:
@@ -102,7 +82,7 @@ def select(wanted: list[str], *, revision: str | None = None, home: Path | None 
 
 
 def downloaded_ids() -> list[Entry]:
-    """What has been downloaded from the hub by its id, or of another revision, and so is in no catalogue."""
+    """List the downloads in the data home that are no catalogue entries: hub ids and other revisions."""
     found = []
     for kind, prefix in (("models", ""), ("datasets", DATASETS)):
         for record in sorted((data_home() / kind).glob(f"*/{install.RECORD}")):
@@ -114,7 +94,7 @@ def downloaded_ids() -> list[Entry]:
 
 
 def present(name: str) -> Path | None:
-    """Where it is if it has been downloaded, without touching the network; None otherwise.
+    """Where a catalogue entry is; None if it has not been downloaded. Needs no network.
 
     Raises:
         UsageError: no such name.
@@ -124,18 +104,9 @@ def present(name: str) -> Path | None:
 
 
 def fetch(name: str, *, quiet: bool = False) -> Path:
-    """Download it unless it is there.
-
-    Args:
-        name: a name of the catalogue.
-        quiet: say nothing on stderr, unless it has to wait for another download.
-
-    Returns:
-        A model's folder, or a data set's file, ready for `--model` or `--corpus`.
+    """Download a catalogue entry unless it is present; see `Entry.fetch`.
 
     Raises:
         UsageError: no such name.
-        NetworkError: the download failed, or brought something else than the catalogue knows.
-        DataError: no room or no permission in the data home.
     """
     return entry(name).fetch(quiet=quiet)
