@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from transformers import AutoModel, BertModel
 
 from distilcse_cli.config import POOLINGS
-from distilcse_cli.models.dense import Dense
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
+from distilcse_cli.models.pooling import Dense
 from tests.tiny import ARCHITECTURES
 
 SENTENCES = ["the cat sleeps in the house", "dog", "a big woman runs to the red market and eats", "7 of 9!"]

@@ -182,7 +182,7 @@ def test_what_we_cannot_do_is_said_unless_a_pooling_is_chosen(
     ("kind", "problem"),
     [
         ("sentence_transformers.models.LSTM", "a module LSTM"),
-        ("custom_code.Special", "custom_code.Special, which is code of its own"),
+        ("custom_code.Special", "custom_code.Special, which is the model's own code"),
     ],
 )
 def test_a_module_we_do_not_know_is_not_skipped(modules: Path, kind: str, problem: str) -> None:
@@ -197,7 +197,7 @@ def test_layer_weights_of_their_own_are_no_pooling_of_ours(tiny: Callable[..., P
     save_student(load_encoder(str(tiny("bert")), pooler="avg_top2"), tmp_path / "m", card="", settings={})
     weights = tmp_path / "m" / "1_WeightedLayerPooling" / "model.safetensors"
     save_file({"layer_weights": torch.tensor([0.0, 0.0, 1.0, 2.0])}, weights)
-    with pytest.raises(ModelError, match="uses a mixture of layers with weights of its own"):
+    with pytest.raises(ModelError, match="uses a mixture of layers with other weights"):
         load_encoder(str(tmp_path / "m"))
 
 

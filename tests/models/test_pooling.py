@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from distilcse_cli.models.pooling import layer_weights, mixing_pooling, needs_hidden_states, pool
+from distilcse_cli.models.pooling import POOLINGS, layer_weights, mixed_layer, needs_hidden_states, pool
 
 # one sentence of two tokens and one of three, one number a token; 100 stands at the padding
 MASK = torch.tensor([[1, 1, 0], [1, 1, 1]])
@@ -56,17 +56,17 @@ def test_an_unknown_pooling_and_missing_layers_are_the_callers_mistake() -> None
 
 
 def test_layer_weights_by_hand() -> None:
-    assert layer_weights("avg_top2", 3) == [0, 0, 1, 1]
-    assert layer_weights("avg_first_last", 3) == [1, 0, 0, 1]
-    assert layer_weights("avg_layer1_last", 3) == [0, 1, 0, 1]
-    assert layer_weights("avg_layer1_last", 1) == [0, 2]  # layer 1 is the last one: plain avg
+    assert layer_weights(-2, 3) == [0, 0, 1, 1]
+    assert layer_weights(0, 3) == [1, 0, 0, 1]
+    assert layer_weights(1, 3) == [0, 1, 0, 1]
+    assert layer_weights(1, 1) == [0, 2]  # layer 1 is the last one: plain avg
 
 
-@pytest.mark.parametrize("pooling", ["avg_top2", "avg_first_last", "avg_layer1_last"])
-def test_layer_weights_are_recognized_whatever_their_scale(pooling: str) -> None:
-    assert mixing_pooling([0.5 * weight for weight in layer_weights(pooling, 6)]) == pooling
+@pytest.mark.parametrize("mixes", [pooling.mixes for pooling in POOLINGS.values() if pooling.mixes is not None])
+def test_layer_weights_are_recognized_whatever_their_scale(mixes: int) -> None:
+    assert mixed_layer([0.5 * weight for weight in layer_weights(mixes, 6)]) == mixes
 
 
 @pytest.mark.parametrize("weights", [[1, 1, 1, 1], [1, 0, 0, 2], [1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1], [1], []])
 def test_other_layer_weights_are_no_pooling_of_ours(weights: list[float]) -> None:
-    assert mixing_pooling([float(weight) for weight in weights]) is None
+    assert mixed_layer([float(weight) for weight in weights]) is None
