@@ -1,4 +1,4 @@
-"""The tasks as data: which files, how many rows, which protocol, which metric, whose work.
+"""The tasks as data: which files, how many rows, which protocol, whose work.
 
 Paths are relative to the data folder, the one that holds `downstream/`.
 """
@@ -14,7 +14,6 @@ from senteval.errors import UsageError
 from senteval.readers import Reader
 
 Kind = Literal["sts", "inner_kfold", "kfold", "split", "regressor"]
-Metric = Literal["spearman", "accuracy"]
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,6 @@ class Task:
     validate a classifier. `regressor`: SentEval's trained relatedness model."""
     splits: tuple[SplitSpec, ...]
     """In SentEval's order."""
-    metric: Metric
-    """What the tables show."""
     citation: str
     num_classes: int = 0
     """Of a classification task."""
@@ -71,9 +68,7 @@ def _sts(year: int, citation: str, **subsets: int) -> Task:
         )
         for name, size in subsets.items()
     )
-    return Task(
-        name=f"STS{year}", kind="sts", splits=splits, metric="spearman", citation=citation, test_splits=tuple(subsets)
-    )
+    return Task(name=f"STS{year}", kind="sts", splits=splits, citation=citation, test_splits=tuple(subsets))
 
 
 def _files(read: Reader, folder: str, **sizes: tuple[str, int]) -> tuple[SplitSpec, ...]:
@@ -89,7 +84,6 @@ def _binary(name: str, citation: str, positive: tuple[str, int], negative: tuple
         name=name,
         kind="inner_kfold",
         splits=(SplitSpec("all", parts),),
-        metric="accuracy",
         citation=citation,
         num_classes=2,
     )
@@ -118,7 +112,7 @@ def _sst(name: str, read: Reader, folder: str, num_classes: int, train: int, dev
         dev=("sentiment-dev", dev),
         test=("sentiment-test", test),
     )
-    return Task(name=name, kind="split", splits=splits, metric="accuracy", citation=_SST, num_classes=num_classes)
+    return Task(name=name, kind="split", splits=splits, citation=_SST, num_classes=num_classes)
 
 
 _STSB = "Cer et al. 2017, SemEval-2017 Task 1"
@@ -152,7 +146,6 @@ _ALL_TASKS = (
         name="STSBenchmark",
         kind="sts",
         splits=_sts_benchmark("downstream/STS/STSBenchmark"),
-        metric="spearman",
         citation=_STSB,
         dev_splits=("dev",),
         sort_rows=False,
@@ -161,7 +154,6 @@ _ALL_TASKS = (
         name="SICKRelatedness",
         kind="sts",
         splits=_sick(readers.read_sick_relatedness),
-        metric="spearman",
         citation=_SICK,
         dev_splits=("dev",),
         sort_rows=False,
@@ -184,7 +176,6 @@ _ALL_TASKS = (
         splits=_files(
             readers.read_trec, "downstream/TREC", train=("train_5500.label", 5452), test=("TREC_10.label", 500)
         ),
-        metric="accuracy",
         citation="Li and Roth 2002, Learning question classifiers",
         num_classes=6,
     ),
@@ -197,7 +188,6 @@ _ALL_TASKS = (
             train=("msr_paraphrase_train.txt", 4076),
             test=("msr_paraphrase_test.txt", 1725),
         ),
-        metric="accuracy",
         citation="Dolan et al. 2004, Unsupervised construction of large paraphrase corpora",
         num_classes=2,
     ),
@@ -206,7 +196,6 @@ _ALL_TASKS = (
         name="SICKEntailment",
         kind="split",
         splits=_sick(readers.read_sick_entailment),
-        metric="accuracy",
         citation=_SICK,
         num_classes=3,
     ),
@@ -214,26 +203,23 @@ _ALL_TASKS = (
         name="STSBenchmark-finetune",
         kind="regressor",
         splits=_sts_benchmark("downstream/STS/STSBenchmark"),
-        metric="spearman",
         citation=_STSB,
     ),
     Task(
         name="SICKRelatedness-finetune",
         kind="regressor",
         splits=_sick(readers.read_sick_relatedness),
-        metric="spearman",
         citation=_SICK,
     ),
     Task(
         name="STSBenchmark-raw",
         kind="sts",
         splits=_sts_benchmark("variants/STSBenchmark-untokenised"),
-        metric="spearman",
         citation=_STSB,
         dev_splits=("dev",),
         sort_rows=False,
     ),
-    Task(name="MTEB-SICK-R", kind="sts", splits=(SplitSpec("test", _SICK_PARTS),), metric="spearman", citation=_SICK),
+    Task(name="MTEB-SICK-R", kind="sts", splits=(SplitSpec("test", _SICK_PARTS),), citation=_SICK),
 )
 
 TASKS = {task.name: task for task in _ALL_TASKS}
