@@ -1,4 +1,5 @@
 import gc
+import shutil
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import Any
 import pytest
 
 from distilcse_cli.errors import ModelError
-from distilcse_cli.evaluation.run import choose_eval_runtime, evaluate_models
+from distilcse_cli.evaluation.run import choose_eval_runtime, choose_models, evaluate_models
 from distilcse_cli.evaluation.settings import EvalSettings
+from distilcse_cli.models import reference
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import choose_runtime
 from tests.evaluation.small import FP32, Tiny, data_of, sts, transfer
@@ -51,6 +53,28 @@ def test_every_reference_is_resolved_before_a_model_is_loaded(tiny: Tiny, alive:
     with pytest.raises(ModelError, match="no model no-such-model"):
         evaluate_models(choices, None, data_of(sts()), EvalSettings(), FP32)
     assert alive == []
+
+
+@pytest.mark.parametrize("base", [False, True])
+def test_a_reference_is_resolved_once(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: bool) -> None:
+    resolved: list[str] = []
+    find_weights = reference.find_weights
+
+    def count(ref: str, revision: str | None = None) -> Path | None:
+        resolved.append(ref)
+        return find_weights(ref, revision)
+
+    monkeypatch.setattr(reference, "find_weights", count)
+    weights = tmp_path / "weights.safetensors"
+    shutil.copy(tiny() / "model.safetensors", weights)
+    refs = [str(tiny()), *([str(weights)] if base else [])]
+    named = {"base": str(tiny()) if base else None, "tokenizer": None, "revision": None, "pooler": "avg"}
+    models = choose_models(refs, **named)
+    # --base is for the file alone
+    assert [model.base for model in models] == [None, *([str(tiny())] if base else [])]
+    report = evaluate_models(models, ModelRef(ref=str(tiny()), pooler="cls"), data_of(sts()), EvalSettings(), FP32)
+    assert len(report.evaluations) == len(refs)
+    assert sorted(resolved) == sorted([*refs, str(tiny())])  # the teacher is another reference to the first folder
 
 
 def test_a_snapshot_of_the_hub_is_known_by_its_commit(tiny: Tiny, tmp_path: Path) -> None:

@@ -225,6 +225,28 @@ def test_embedding_a_model_in_training_uses_no_dropout_and_leaves_it_in_training
     assert encoder.training
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_rows_are_those_of_the_weights_as_they_are_now(encoder: SentenceEncoder, dtype: str) -> None:
+    runtime = Runtime(device="cpu", dtype=dtype, reason="test")
+    embedder = Embedder(encoder, runtime)
+    before = embedder.sentences(SENTENCES)
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=0.1)
+    ids = torch.tensor([[2, 5, 6, 3]])
+    encoder(ids, torch.ones_like(ids)).square().sum().backward()
+    optimizer.step()
+    after = embedder.sentences(SENTENCES)
+    assert not np.allclose(after, before, atol=0.05)
+    assert after.tobytes() == Embedder(encoder, runtime).sentences(SENTENCES).tobytes()
+
+
+def test_settings_are_resolved_when_the_embedder_is_made(encoder: SentenceEncoder) -> None:
+    own = Embedder(encoder, CPU)
+    assert (own.max_length, own.normalize, own.batch_tokens, own.dtype) == (64, False, 1536, "float32")
+    settings = EncodeSettings(max_length=9, normalize=True, batch_tokens=7, dtype="float16")
+    asked = Embedder(encoder, CPU, settings)
+    assert (asked.max_length, asked.normalize, asked.batch_tokens, asked.dtype) == (9, True, 7, "float16")
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_gives_the_rows_of_the_cpu(encoder: SentenceEncoder) -> None:

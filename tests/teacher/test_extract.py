@@ -111,6 +111,19 @@ def test_a_complete_store_is_used_again_whatever_the_batch_size(
     assert "is complete already (20 rows)" in capsys.readouterr().err
 
 
+def test_a_complete_store_is_read_without_a_lock(
+    teacher: SentenceEncoder, make_corpus: MakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = make_corpus(20)
+    extract(teacher, corpus, tmp_path / "out", SETTINGS, CPU)
+
+    def refused(*_: object) -> None:
+        raise AssertionError("a store that nobody may write to needs no lock file")
+
+    monkeypatch.setattr(module, "locked", refused)
+    assert extract(teacher, corpus, tmp_path / "out", SETTINGS, CPU).num_extracted == 0
+
+
 def test_a_store_that_does_not_match_is_an_error_that_names_both_values(
     teacher: SentenceEncoder, make_corpus: MakeCorpus, tmp_path: Path, tiny: Callable[..., Path]
 ) -> None:
