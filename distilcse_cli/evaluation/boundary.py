@@ -12,7 +12,7 @@ _KINDS: tuple[tuple[type[senteval.SentEvalError], type[DistilCSEError]], ...] = 
     (senteval.EncodingError, ModelError),
 )
 _MISSING = "distilcse download senteval fetches it; --data DIR names another folder that holds downstream/"
-_DAMAGED = "distilcse download senteval fetches a good copy into the data home; --data DIR names another one"
+_DAMAGED = "remove the folder, then distilcse download senteval fetches a good copy"
 
 
 @contextmanager

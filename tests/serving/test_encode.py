@@ -49,7 +49,7 @@ def test_a_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"one\ntwo\ncaf\xe9\n")
     with pytest.raises(DataError, match=r"latin1\.txt, line 3 is not UTF-8: byte 0xe9 at position 4") as caught:
         list(lines(path))
-    assert "row i stays line i" in str(caught.value.hint)
+    assert "row i is line i" in str(caught.value.hint)
 
 
 def test_a_row_a_line_blank_and_repeated_ones_included(encoder: SentenceEncoder, tmp_path: Path) -> None:
