@@ -29,7 +29,6 @@ from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.rounds import embed_rounds
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
-from distilcse_cli.teacher.lock import locked
 from distilcse_cli.teacher.store import (
     EMBEDDINGS,
     FORMAT_VERSION,
@@ -39,6 +38,7 @@ from distilcse_cli.teacher.store import (
     SENTENCES,
     EmbeddingStore,
     is_complete,
+    locked,
     npy_header,
     open_store,
     read_manifest,

@@ -12,12 +12,15 @@ header of the partial array names the final number of rows, so that no reader ta
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distilcse_cli import console, files
 from distilcse_cli.config import STORE_DTYPES
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import read_json
@@ -32,6 +35,8 @@ SENTENCES = "sentences.txt"
 MANIFEST = "manifest.json"
 PARTIAL_EMBEDDINGS = "embeddings.partial.npy"
 PARTIAL_MANIFEST = "manifest.partial.json"
+LOCK = ".lock"
+"""A lock file, in the folder only while an extraction runs, or after it was killed."""
 
 _CHECK_ROWS = 65_536
 
@@ -136,6 +141,46 @@ def npy_header(dtype: str, shape: tuple[int, int]) -> bytes:
     fields = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, fields)
     return header.getvalue()
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Make the folder and keep other extractions out of it. The lock ends with its process.
+
+    If the block fails before any row counts, its files are removed: the folder is as it was before.
+
+    Raises:
+        DataError: the folder cannot be made, or another extraction is writing to it.
+    """
+    with ExitStack() as held:
+        try:
+            was_there = out.exists()
+            out.mkdir(parents=True, exist_ok=True)
+            has_locks = held.enter_context(files.lock(out / LOCK))
+        except files.Busy as error:
+            raise DataError(f"another extraction is writing to {out}", hint="wait until it ends") from error
+        except OSError as error:
+            raise DataError(f"cannot write {out}: {error.strerror}", hint="choose another --out") from error
+        if not has_locks:
+            console.warn(f"{out} is on a file system without locks: run one extraction at a time")
+        try:
+            yield
+        except BaseException:
+            _forget_start(out)
+            raise
+        finally:
+            # while it is locked: a process that opened this file finds it gone after the lock, and makes a new one
+            (out / LOCK).unlink(missing_ok=True)
+            if not was_there:
+                with suppress(OSError):  # it has rows in it
+                    out.rmdir()
+
+
+def _forget_start(out: Path) -> None:
+    """Remove the files of a run that failed before its first rows, so that a run of another model may follow."""
+    if (out / PARTIAL_MANIFEST).exists() and read_manifest(out / PARTIAL_MANIFEST)["rows_done"] == 0:
+        for name in (PARTIAL_EMBEDDINGS, SENTENCES, PARTIAL_MANIFEST):
+            (out / name).unlink(missing_ok=True)
 
 
 def require_same(folder: Path, manifest: dict[str, Any], expected: dict[str, Any]) -> None:
