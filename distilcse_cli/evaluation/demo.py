@@ -107,7 +107,7 @@ def run_demo(
 def _distill(
     sources: DistillSources, student: Path, settings: DistillSettings, device: str | None, compute_dtype: str
 ) -> None:
-    """Train the student from the start, whatever an earlier demo has left."""
+    """Train the student from the start, even if an earlier demo has left a part of one."""
     try:
         run(
             sources,
@@ -153,11 +153,11 @@ def _require_own(student: Path) -> None:
 
 def _is_own(student: Path) -> bool:
     try:
-        facts = read_json(student / "distilcse.json")
-        asked = facts["asked"]
+        saved = read_json(student / "distilcse.json")
+        asked = saved["asked"]
         inputs = [Path(path).name for path in asked["corpus"]]
         same = asked["teacher"] == asked["student"] and Path(asked["teacher"]).is_absolute()
-        return facts["stage"] == "distill" and same and inputs == [SENTENCES] and asked["keep_layers"] == [*KEEP_LAYERS]
+        return saved["stage"] == "distill" and same and inputs == [SENTENCES] and asked["keep_layers"] == [*KEEP_LAYERS]
     except (DataError, KeyError, TypeError):
         return False
 

@@ -90,14 +90,14 @@ class Report:
         pooler = ", ".join(set(poolers.values()))
         if len(set(poolers.values())) > 1:
             pooler = ", ".join(f"{name} ({label})" for label, name in poolers.items())
-        facts = [f"mode {self.settings.mode}", f"pooler {pooler}", f"aggregation {self.settings.aggregation}"]
+        parts = [f"mode {self.settings.mode}", f"pooler {pooler}", f"aggregation {self.settings.aggregation}"]
         if self.is_single:
-            facts.insert(0, f"model {self.evaluations[0].model}")
+            parts.insert(0, f"model {self.evaluations[0].model}")
         if self.teacher:
-            facts.insert(0, f"teacher {self.teacher.model}")
+            parts.insert(0, f"teacher {self.teacher.model}")
         if self.settings.stsb_text == "raw":
-            facts.append("raw STSBenchmark text")
-        return ", ".join([*facts, f"embeddings {'normalized' if self.settings.normalize else 'not normalized'}"])
+            parts.append("raw STSBenchmark text")
+        return ", ".join([*parts, f"embeddings {'normalized' if self.settings.normalize else 'not normalized'}"])
 
     def _tables(self) -> list[Table]:
         results: Mapping[str, Results] | Results = {label: one.results for label, one in self.by_label.items()}

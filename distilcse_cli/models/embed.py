@@ -133,7 +133,7 @@ class Embedder:
         return embeddings
 
     def rows(self, rows: TokenRows) -> np.ndarray:
-        """(N, H) float32 embeddings of token rows, all in one plan of batches; whatever cut them, nothing is cut here.
+        """(N, H) float32 embeddings of token rows, all in one plan of batches. No row is cut.
 
         Raises:
             ModelError: an embedding is not finite; its row is named.

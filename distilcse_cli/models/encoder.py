@@ -249,11 +249,11 @@ def _fitting(ref: str, dense: Sequence[Dense], width: int) -> Sequence[Dense]:
     return dense
 
 
-def _choose_max_length(ref: str, layout: Layout, backbone: Any, tokenizer: Any, asked: int | None) -> int:
+def _choose_max_length(ref: str, layout: Layout, backbone: Any, tokenizer: Any, wanted: int | None) -> int:
     positions = num_positions(backbone)
-    if asked is None:
+    if wanted is None:
         limits = (tokenizer.model_max_length, positions, layout.max_length)
         return int(min(limit for limit in limits if limit is not None))
-    if positions is not None and asked > positions:
-        raise UsageError(f"--max-length {asked} is more than {ref} can read", hint=f"at most {positions}")
-    return asked
+    if positions is not None and wanted > positions:
+        raise UsageError(f"--max-length {wanted} is more than {ref} can read", hint=f"at most {positions}")
+    return wanted

@@ -67,9 +67,9 @@ class EmbeddingStore:
             DataError: naming the first bad row.
         """
         for start in range(0, len(self), _CHECK_ROWS):
-            sound = np.isfinite(self.embeddings[start : start + _CHECK_ROWS]).all(axis=1)
-            if not sound.all():
-                row = start + int(sound.argmin())
+            finite = np.isfinite(self.embeddings[start : start + _CHECK_ROWS]).all(axis=1)
+            if not finite.all():
+                row = start + int(finite.argmin())
                 raise DataError(f"{self.folder / EMBEDDINGS} has NaN or infinity in row {row}", hint=_REMAKE)
 
 
