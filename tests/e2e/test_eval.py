@@ -125,8 +125,7 @@ def test_missing_data_is_one_line_before_any_model_is_looked_for(evaluate: Eval,
     assert done.stdout == ""
     assert done.stderr == (
         f"error: SentEval data is missing in {tmp_path}: downstream/MR/rt-polarity.pos, downstream/MR/rt-polarity.neg"
-        " (--data DIR names the folder that holds downstream/,"
-        " as unpacked from senteval.tar of the hub's princeton-nlp/datasets-for-simcse)\n"
+        " (distilcse download senteval fetches it; --data DIR names another folder that holds downstream/)\n"
     )
 
 
@@ -154,7 +153,15 @@ def test_a_usage_error_is_one_line(evaluate: Eval, arguments: list[str], message
 
 
 @pytest.mark.parametrize(
-    ("arguments", "exit_code"), [(["--mode", "train"], 2), (["--tasks", "STS21"], 2), (["--data", "nowhere"], 3)]
+    ("arguments", "exit_code"),
+    [
+        (["--mode", "train"], 2),
+        (["--tasks", "STS21"], 2),
+        (["--data", "nowhere"], 3),
+        # before any data is read
+        (["--data", "nowhere", "--compute-dtype", "float8"], 2),
+        (["--data", "nowhere", "--teacher", "t", "--teacher-pooler", "max"], 2),
+    ],
 )
 def test_what_is_wrong_is_said_without_torch(arguments: list[str], exit_code: int) -> None:
     code = (

@@ -11,7 +11,7 @@ from distilcse_cli.data.corpus import open_corpus
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher import extract as module
-from distilcse_cli.teacher.lock import locked
+from distilcse_cli.teacher.store import locked
 
 
 def fork_server() -> ForkServerContext:
