@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from distilcse_cli import console
-from distilcse_cli.config import CorpusSettings
+from distilcse_cli.config import NEWS_ARTICLES, CorpusSettings
 from distilcse_cli.data import catalogue
 from distilcse_cli.data.corpus import prepare_corpus
 from distilcse_cli.errors import DataError
@@ -16,6 +16,7 @@ from distilcse_cli.evaluation.settings import EvalSettings
 from distilcse_cli.evaluation.tasks import choose_tasks, data_folder, load_data
 from distilcse_cli.files import atomic_path, read_json
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
+from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import Runtime, choose_runtime
 from distilcse_cli.training.distill import DistillSources, hold_out, run
 from distilcse_cli.training.settings import DistillSettings
@@ -26,8 +27,6 @@ from senteval.tables import format_score
 TEACHER, ARTICLES = "all-minilm-l6", "news-articles"
 KEEP_LAYERS = (0, 2, 4)
 SENTENCES = "sentences.txt"
-# below five words news text is mostly captions' leftovers, above sixty a splitter has missed something
-CORPUS = CorpusSettings(text_column="text", split_sentences=True, min_words=5, max_words=60)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +73,14 @@ def run_demo(
     student = out / "student"
     _require_own(student)
     teacher_folder, articles = catalogue.fetch(TEACHER), catalogue.fetch(ARTICLES)
-    corpus = prepare_corpus([str(articles)], CORPUS)
+    corpus = prepare_corpus([str(articles)], NEWS_ARTICLES)
     text = out / SENTENCES
     _write_sentences(text, islice(corpus, num_sentences))
 
     sources = DistillSources(
-        teacher=str(teacher_folder), student=str(teacher_folder), corpus=(str(text),), keep_layers=KEEP_LAYERS
+        teacher=ModelRef(ref=str(teacher_folder)),
+        student=ModelRef(ref=str(teacher_folder), keep_layers=KEEP_LAYERS),
+        corpus=(str(text),),
     )
     settings = DistillSettings()
     _distill(sources, student, settings, device, compute_dtype)

@@ -2,14 +2,16 @@
 
 import gc
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from distilcse_cli.evaluation.report import Report
 from distilcse_cli.evaluation.scoring import Evaluation, evaluate_encoder
 from distilcse_cli.evaluation.settings import EvalSettings
 from distilcse_cli.evaluation.tasks import EvalData
 from distilcse_cli.models.encoder import load_encoder
+from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.references import resolve_reference
 from distilcse_cli.models.weights_file import find_weights
 from distilcse_cli.ranks import ALONE, Ranks
@@ -17,19 +19,8 @@ from distilcse_cli.runtime import Runtime, choose_runtime
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelChoice:
+class ModelChoice(ModelRef):
     """A model as named on the command line."""
-
-    ref: str
-    """Local folder, catalogue name, hub id, or file of weights."""
-    pooler: str | None = None
-    """None takes the model's own, else `cls`."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub model."""
-    base: str | None = None
-    """For a file of weights, the model it was trained from; None reads the architecture from the tensors."""
-    tokenizer: str | None = None
-    """For a file of weights, the model whose tokenizer it has; None takes the base's."""
 
     def locate(self) -> Path:
         """The folder or the file of weights, downloaded if need be."""
@@ -41,7 +32,7 @@ def choose_models(
     refs: Sequence[str], *, pooler: str | None, revision: str | None, base: str | None, tokenizer: str | None
 ) -> list[ModelChoice]:
     """The models of a command line; base and tokenizer are for those among them that are files of weights."""
-    common = {"pooler": pooler, "revision": revision}
+    common: dict[str, Any] = {"pooler": pooler, "revision": revision}
     plain = [ModelChoice(ref=ref, **common) for ref in refs]
     if base is None and tokenizer is None:
         return plain
@@ -56,7 +47,7 @@ def choose_models(
 
 def evaluate_models(
     models: Sequence[ModelChoice],
-    teacher: ModelChoice | None,
+    teacher: ModelRef | None,
     data: EvalData,
     settings: EvalSettings,
     runtime: Runtime,
@@ -72,6 +63,7 @@ def evaluate_models(
         NetworkError: a download failed.
     """
     models = list(dict.fromkeys(models))
+    teacher = ModelChoice(**asdict(teacher)) if teacher else None
     folders = ranks.on_main(lambda: {choice: choice.locate() for choice in (teacher, *models) if choice})
     evaluations = {}
     for choice, folder in folders.items():

@@ -118,12 +118,12 @@ class _Distill(Stage[DistillModel, DistillReport]):
         return DistillReport(**of_both, num_sentences=len(self.inputs.rows), agreement=agreed)
 
     def facts(self) -> dict[str, Any]:
-        corpus, layers = self.material.corpus, self.sources.keep_layers
+        corpus, layers = self.material.corpus, self.sources.student.keep_layers
         return {
             "teacher": self.material.teacher_facts,
             "student": {
-                "reference": self.sources.student,
-                "base": self.sources.base,
+                "reference": self.sources.student.ref,
+                "base": self.sources.student.base,
                 "keep_layers": layers and list(layers),
             },
             "corpus": {

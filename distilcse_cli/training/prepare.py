@@ -11,8 +11,9 @@ from distilcse_cli.config import CorpusSettings, EncodeSettings
 from distilcse_cli.data.corpus import Corpus, open_corpus, prepare_corpus
 from distilcse_cli.data.evaluation_data import senteval_folder
 from distilcse_cli.data.tokens import TokenStore, open_tokens, tokenize_corpus
-from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
+from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.inference import embed_sentences
+from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.ranks import Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.agreement import Agreement, agreement
@@ -33,43 +34,29 @@ from distilcse_cli.training.teacher_rows import (
 class DistillSources:
     """What stage 1 starts from."""
 
-    teacher: str
-    """Model reference of the teacher."""
-    student: str
-    """Model reference the student starts from."""
+    teacher: ModelRef
+    student: ModelRef
+    """What the student is made from."""
     corpus: tuple[str, ...]
     """Text files or hub data sets."""
     embeddings: Path | None = None
     """Folder that `distilcse extract` wrote for this teacher and corpus; None extracts into the data home."""
-    keep_layers: tuple[int, ...] | None = None
-    """Layers of the student reference to keep; None keeps all."""
-    pooler: str | None = None
-    """The student's pooling; None takes its folder's own."""
-    teacher_pooler: str | None = None
-    """The teacher's pooling; None takes its folder's own."""
-    revision: str | None = None
-    """Revision of the student reference on the hub."""
-    teacher_revision: str | None = None
-    """Revision of the teacher reference on the hub."""
-    base: str | None = None
-    """For a student that is a file of weights, the model it was trained from."""
-    tokenizer: str | None = None
-    """For a student that is a file of weights, the model whose tokenizer it has."""
 
-    def load_student(self) -> SentenceEncoder:
-        """The student as it is before training."""
-        return load_encoder(
-            self.student,
-            pooler=self.pooler,
-            revision=self.revision,
-            keep_layers=self.keep_layers,
-            base=self.base,
-            tokenizer=self.tokenizer,
-        )
-
-    def load_teacher(self) -> SentenceEncoder:
-        """The teacher."""
-        return load_encoder(self.teacher, pooler=self.teacher_pooler, revision=self.teacher_revision)
+    def flat(self) -> dict[str, Any]:
+        """The fields as `distilcse.json` has them."""
+        teacher, student = self.teacher, self.student
+        return {
+            "teacher": teacher.ref,
+            "student": student.ref,
+            "corpus": self.corpus,
+            "keep_layers": student.keep_layers,
+            "pooler": student.pooler,
+            "teacher_pooler": teacher.pooler,
+            "revision": student.revision,
+            "teacher_revision": teacher.revision,
+            "base": student.base,
+            "tokenizer": student.tokenizer,
+        }
 
 
 @dataclass(frozen=True)
@@ -116,13 +103,13 @@ def prepare(
     """
     places = ranks.on_main(lambda: _make(sources, settings, corpus_settings, runtime, ranks))
     corpus = open_corpus(places.corpus)
-    store = places.store.opened(corpus, sources.load_teacher, runtime, ranks)
-    student = sources.load_student()
+    store = places.store.opened(corpus, sources.teacher.load, runtime, ranks)
+    student = sources.student.load()
     # the student stands in for its teacher, so it hands out vectors of the same kind
     student.normalize = bool(store.manifest["normalized"])
     teacher: TeacherRows = StoredTeacher(store.embeddings, runtime)
     if places.teacher_tokens:
-        teacher = LiveTeacher(sources.load_teacher(), open_tokens(places.teacher_tokens), runtime, ranks)
+        teacher = LiveTeacher(sources.teacher.load(), open_tokens(places.teacher_tokens), runtime, ranks)
     return Material(student, corpus, open_tokens(places.tokens), store, places.teacher_facts, teacher)
 
 
@@ -133,10 +120,10 @@ def _make(
     runtime: Runtime,
     ranks: Ranks,
 ) -> _Places:
-    student = sources.load_student()
+    student = sources.student.load()
     corpus = prepare_corpus(sources.corpus, corpus_settings)
     # the teacher's weights are freed before training starts
-    teacher = sources.load_teacher()
+    teacher = sources.teacher.load()
     if sources.embeddings is not None:
         given = open_store(sources.embeddings, corpus=corpus, teacher=teacher)
         given.check_rows()

@@ -194,7 +194,12 @@ class RunFolder:
 
 def as_typed(*told: Any) -> dict[str, Any]:
     """The fields of dataclasses as JSON gives them back; where a folder lies does not tell runs apart."""
-    values = {name: value for part in told for name, value in asdict(part).items() if not isinstance(value, Path)}
+    values = {
+        name: value
+        for part in told
+        for name, value in (part.flat() if hasattr(part, "flat") else asdict(part)).items()
+        if not isinstance(value, Path)
+    }
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 

@@ -17,6 +17,7 @@ from distilcse_cli.config import EncodeSettings, TripletSettings
 from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.inference import embed_sentences
+from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher import extract as teacher_extract
 from distilcse_cli.training import teacher_rows
@@ -47,11 +48,9 @@ class Job:
 
     def run(self, **options: Any) -> Any:
         sources = FinetuneSources(
-            student=str(self.student),
+            student=ModelRef(ref=str(self.student), pooler="avg"),
             triplets=(str(self.triplets),),
-            teacher=None if self.teacher is None else str(self.teacher),
-            pooler="avg",
-            teacher_pooler="avg",
+            teacher=None if self.teacher is None else ModelRef(ref=str(self.teacher), pooler="avg"),
         )
         return run(
             sources,

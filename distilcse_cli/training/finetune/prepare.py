@@ -10,8 +10,9 @@ import torch
 from distilcse_cli.config import EncodeSettings, TripletSettings
 from distilcse_cli.data.tokens import TokenStore, open_tokens, tokenize_corpus
 from distilcse_cli.data.triplets import Triplets, open_triplets, prepare_triplets
-from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
+from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.inference import embed_sentences
+from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.ranks import Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.agreement import Agreement, agreement
@@ -28,35 +29,26 @@ PROJECTION_ROWS = 8192
 class FinetuneSources:
     """What stage 2 starts from."""
 
-    student: str
-    """Model reference of the student."""
+    student: ModelRef
     triplets: tuple[str, ...]
     """Tables of triples or pairs."""
-    teacher: str | None = None
-    """Model reference of the teacher that the student is kept near; None without one."""
-    pooler: str | None = None
-    """The student's pooling; None takes its folder's own."""
-    teacher_pooler: str | None = None
-    """The teacher's pooling; None takes its folder's own."""
-    revision: str | None = None
-    """Revision of the student reference on the hub."""
-    teacher_revision: str | None = None
-    """Revision of the teacher reference on the hub."""
-    base: str | None = None
-    """For a student that is a file of weights, the model it was trained from."""
-    tokenizer: str | None = None
-    """For a student that is a file of weights, the model whose tokenizer it has."""
+    teacher: ModelRef | None = None
+    """The teacher that the student is kept near; None without one."""
 
-    def load_student(self) -> SentenceEncoder:
-        """The student as it is before training."""
-        return load_encoder(
-            self.student, pooler=self.pooler, revision=self.revision, base=self.base, tokenizer=self.tokenizer
-        )
-
-    def load_teacher(self) -> SentenceEncoder:
-        """The teacher, where there is one."""
-        assert self.teacher is not None
-        return load_encoder(self.teacher, pooler=self.teacher_pooler, revision=self.teacher_revision)
+    def flat(self) -> dict[str, Any]:
+        """The fields as `distilcse.json` has them."""
+        teacher, student = self.teacher, self.student
+        return {
+            "student": student.ref,
+            "triplets": self.triplets,
+            "teacher": teacher and teacher.ref,
+            "pooler": student.pooler,
+            "teacher_pooler": teacher and teacher.pooler,
+            "revision": student.revision,
+            "teacher_revision": teacher and teacher.revision,
+            "base": student.base,
+            "tokenizer": student.tokenizer,
+        }
 
 
 @dataclass(frozen=True)
@@ -116,9 +108,9 @@ def prepare(
     """
     places = ranks.on_main(lambda: _make(sources, settings, triplet_settings, runtime, ranks))
     triplets, tokens, store = open_triplets(places.triplets), open_tokens(places.tokens), None
-    if places.store is not None:
-        store = places.store.opened(triplets.sentences, sources.load_teacher, runtime, ranks)
-    return Material(sources.load_student(), triplets, tokens, store, places.teacher_facts)
+    if places.store is not None and sources.teacher is not None:
+        store = places.store.opened(triplets.sentences, sources.teacher.load, runtime, ranks)
+    return Material(sources.student.load(), triplets, tokens, store, places.teacher_facts)
 
 
 def _make(
@@ -129,11 +121,11 @@ def _make(
     ranks: Ranks,
 ) -> _Places:
     triplets = prepare_triplets(sources.triplets, triplet_settings)
-    student = sources.load_student()
+    student = sources.student.load()
     tokens = tokenize_corpus(triplets.sentences, student.tokenizer, min(settings.max_length, student.max_length))
     if sources.teacher is None:
         return _Places(triplets.folder, tokens.folder, None, None)
     # the teacher runs once, and its weights are freed before training starts
-    teacher = sources.load_teacher()
+    teacher = sources.teacher.load()
     store = place_rows(teacher, triplets.sentences, runtime, ranks)
     return _Places(triplets.folder, tokens.folder, store, teacher_facts(teacher))

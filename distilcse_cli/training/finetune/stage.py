@@ -137,7 +137,7 @@ class _Finetune(Stage[FinetuneModel, FinetuneReport]):
     def facts(self) -> dict[str, Any]:
         triplets = self.material.triplets
         return {
-            "student": {"reference": self.sources.student, "base": self.sources.base},
+            "student": {"reference": self.sources.student.ref, "base": self.sources.student.base},
             "teacher": self.material.teacher_facts,
             "triplets": {
                 "inputs": list(self.sources.triplets),
