@@ -46,7 +46,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 @pytest.fixture
 def download(home: Path) -> Callable[[str, Path], Path]:
-    """`download("nli", path)`: put a file or folder into the data home as the download of that name; returns its path."""
+    """`download("nli", path)`: put a file or folder into the data home as that download; returns its path."""
 
     def put(name: str, content: Path) -> Path:
         entry = catalogue.entry(name)

@@ -154,7 +154,15 @@ def test_a_usage_error_is_one_line(evaluate: Eval, arguments: list[str], message
 
 
 @pytest.mark.parametrize(
-    ("arguments", "exit_code"), [(["--mode", "train"], 2), (["--tasks", "STS21"], 2), (["--data", "nowhere"], 3)]
+    ("arguments", "exit_code"),
+    [
+        (["--mode", "train"], 2),
+        (["--tasks", "STS21"], 2),
+        (["--data", "nowhere"], 3),
+        # found before the data is looked for
+        (["--compute-dtype", "foo", "--data", "nowhere"], 2),
+        (["--teacher", "t", "--teacher-pooler", "foo", "--data", "nowhere"], 2),
+    ],
 )
 def test_what_is_wrong_is_said_without_torch(arguments: list[str], exit_code: int) -> None:
     code = (

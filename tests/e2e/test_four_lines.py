@@ -1,6 +1,7 @@
 """The command lines that people type first, as they are typed, in an empty folder."""
 
 import csv
+import gzip
 import itertools
 import json
 import os
@@ -75,7 +76,7 @@ def test_distill_takes_the_articles_and_names_the_student_after_the_models(disti
     assert f"no --corpus is given: using news-articles [{path}]\n" in done.stderr
     assert f"no --out is given: writing to {name}\n" in done.stderr
     # two of the sentences are the same in all articles, one has fewer than five words
-    assert "corpus: 32 of 120 sentences" in done.stderr
+    assert "corpus: 30 articles split: 120 read, 32 kept" in done.stderr
     assert done.stdout.startswith(f"{name}: 1 steps over 31 sentences")
     asked = json.loads((small / name / "distilcse.json").read_text(encoding="utf-8"))
     assert asked["corpus"]["settings"] == {
@@ -88,9 +89,8 @@ def test_distill_takes_the_articles_and_names_the_student_after_the_models(disti
     again = distilcse("distill", "--teacher", MODEL, "--student", MODEL, code=3)
     assert "--overwrite" in again.stderr.splitlines()[-1]
     cut = distilcse("distill", "--teacher", MODEL, "--student", MODEL, "--keep-layers", "0,2", "--min-words", "1")
-    assert cut.stdout.startswith(f"{MODEL}-layers-0-2-from-{MODEL}: 1 steps over 32 sentences"), (
-        "the typed option counts"
-    )
+    # --min-words is typed, so it counts, though 1 is the default elsewhere
+    assert cut.stdout.startswith(f"{MODEL}-layers-0-2-from-{MODEL}: 1 steps over 32 sentences")
 
 
 def test_news5m_comes_before_the_articles_and_is_read_line_by_line(
@@ -127,17 +127,14 @@ def test_eval_scores_the_default_model(distilcse: Command, small: Path, data_dir
 def test_the_lines_with_the_packaged_model_and_the_first_articles(
     distilcse: Command, tmp_path: Path, download: Download, data_dir: Path, minilm: Path
 ) -> None:
-    real = catalogue.entry("news-articles").fetch
     download(MODEL, minilm)
     (tmp_path / "file.txt").write_text(TEXT, encoding="utf-8")
     assert distilcse("encode", "file.txt").stdout.startswith("file.npy: 2 rows of 384 float32")
-    del real
     articles = tmp_path / "articles.csv"
-    news = data_dir / "news" / "news.en.txt.gz"
-    import gzip
-
-    with gzip.open(news, "rt", encoding="utf-8") as lines, articles.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([["text"], *([line.strip()] for line in itertools.islice(lines, 400))])
+    with gzip.open(data_dir / "news" / "news.en.txt.gz", "rt", encoding="utf-8") as lines:
+        texts = [[line.strip()] for line in itertools.islice(lines, 400)]
+    with articles.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["text"], *texts])
     download("news-articles", articles)
     done = distilcse("distill", "--teacher", MODEL, "--student", MODEL)
     assert done.stdout.startswith(f"{MODEL}-from-{MODEL}: ")
@@ -186,8 +183,8 @@ def test_the_command_named_for_a_missing_corpus_fetches_it(
     remedy = MISSING["extract"][1].split()[1:]
     assert " ".join(remedy) in typed("extract", "--teacher", tiny(), code=2).err
     assert distilcse(*remedy).stdout.startswith(f"{home / 'datasets' / 'news-articles'}")
-    said = typed("extract", "--teacher", tiny(), "--keep", code=2)  # past the corpus: the typing mistake is next
-    assert "No such option" in said.err
+    # the corpus is there now, so the next mistake is found
+    assert "--nproc is 0" in typed("extract", "--teacher", tiny(), "--nproc", 0, code=2).err
 
 
 def test_the_command_named_for_missing_triples_fetches_them(
@@ -228,7 +225,7 @@ def test_on_a_terminal_the_default_model_is_asked_for_and_fetched(
     (tmp_path / "file.txt").write_text(TEXT, encoding="utf-8")
     monkeypatch.setattr(sys, "stdin", Terminal())
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(catalogue, "fetch", lambda name: download(name, tiny("bert")))
+    monkeypatch.setattr(catalogue, "fetch", lambda name: catalogue.present(name) or download(name, tiny("bert")))
     said = typed("encode", "file.txt", "--compute-dtype", "float32", code=0 if fetched else 2)
     assert said.err.startswith(f"Download {MODEL} (83.5 MB)? [Y/n] ")
     assert (tmp_path / "file.npy").exists() == fetched
