@@ -5,14 +5,17 @@ import re
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from distilcse_cli import console
 from distilcse_cli.config import NEWS_ARTICLES, CorpusSettings
 from distilcse_cli.errors import UsageError
-from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.ranks import LAUNCHER
+
+if TYPE_CHECKING:
+    from distilcse_cli.models.reference import ModelRef
 
 _WEIGHTS = (".pth", ".pt", ".bin", ".safetensors")
 
@@ -114,7 +117,7 @@ def default_out(*parts: str) -> Path:
     return out
 
 
-def short_name(model: ModelRef) -> str:
+def short_name(model: "ModelRef") -> str:
     """The last part of a model's name in letters that every file system takes, and the layers kept of it."""
     name = Path(os.path.abspath(Path(model.ref).expanduser())).name  # noqa: PTH100  links keep their own name
     for suffix in _WEIGHTS:

@@ -11,15 +11,17 @@ import typing
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from distilcse_cli.config import POOLINGS
 from distilcse_cli.errors import UsageError
-from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.setting import DATA, KEEPING, MODELS, OUTPUT, PANELS, Setting, check, settings_of
+
+if TYPE_CHECKING:
+    from distilcse_cli.models.reference import ModelRef
 
 
 class Grouped(TyperCommand):
@@ -152,8 +154,10 @@ class ModelOptions:
     def __post_init__(self) -> None:
         check(self)
 
-    def of(self, ref: str) -> ModelRef:
+    def of(self, ref: str) -> "ModelRef":
         """The model that `ref` names, read this way."""
+        from distilcse_cli.models.reference import ModelRef
+
         return ModelRef(ref=ref, **dataclasses.asdict(self))
 
 
@@ -179,9 +183,9 @@ class StudentOptions(ModelOptions):
             text = ",".join(self.keep_layers or ())
             raise UsageError(f"--keep-layers is {text!r}, but must be layer numbers such as 0,2,4") from error
 
-    def of(self, ref: str) -> ModelRef:
+    def of(self, ref: str) -> "ModelRef":
         """The model that `ref` names, read this way and cut."""
-        return ModelRef(ref=ref, **dataclasses.asdict(self) | {"keep_layers": self.layers})
+        return dataclasses.replace(ModelOptions.of(self, ref), keep_layers=self.layers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,8 +206,10 @@ class TeacherOptions:
     def __post_init__(self) -> None:
         check(self)
 
-    def of(self, ref: str) -> ModelRef:
+    def of(self, ref: str) -> "ModelRef":
         """The teacher that `ref` names, read this way."""
+        from distilcse_cli.models.reference import ModelRef
+
         return ModelRef(ref=ref, pooler=self.teacher_pooler, revision=self.teacher_revision)
 
 
