@@ -59,7 +59,7 @@ def download(home: Path) -> Callable[[str, Path], Path]:
         files = [
             {"path": str(path.relative_to(entry.folder)), "bytes": path.stat().st_size}
             for path in entry.folder.rglob("*")
-            if path.is_file()
+            if path.is_file() and path.name != "source.json"
         ]
         record = {"source": entry.source.label, "files": files, "licenses": []}
         (entry.folder / "source.json").write_text(json.dumps(record), encoding="utf-8")
