@@ -97,6 +97,11 @@ class CorpusSettings:
             raise UsageError(f"--max-words is {self.max_words}, but must be at least {self.min_words}")
 
 
+# below five words news text is mostly remains of captions; above sixty a splitter has missed an end
+NEWS_ARTICLES = CorpusSettings(text_column="text", split_sentences=True, min_words=5, max_words=60)
+"""How the catalogue's news articles become sentences."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncodeSettings:
     """How token rows go through a frozen encoder."""

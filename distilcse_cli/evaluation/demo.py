@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from distilcse_cli import catalogue, console
-from distilcse_cli.config import CorpusSettings
+from distilcse_cli.config import NEWS_ARTICLES, CorpusSettings
 from distilcse_cli.data.corpus import prepare_corpus
 from distilcse_cli.errors import DataError
 from distilcse_cli.evaluation.comparison import Comparison, compare
@@ -26,8 +26,6 @@ from senteval.tables import format_score
 TEACHER, ARTICLES = "all-minilm-l6", "news-articles"
 KEEP_LAYERS = (0, 2, 4)
 SENTENCES = "sentences.txt"
-# shorter ones are mostly leftovers of captions; in longer ones the splitter has missed a sentence's end
-CORPUS = CorpusSettings(text_column="text", split_sentences=True, min_words=5, max_words=60)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +72,7 @@ def run_demo(
     student = out / "student"
     _require_own(student)
     teacher_folder, articles = catalogue.fetch(TEACHER), catalogue.fetch(ARTICLES)
-    corpus = prepare_corpus([str(articles)], CORPUS)
+    corpus = prepare_corpus([str(articles)], NEWS_ARTICLES)
     text = out / SENTENCES
     _write_sentences(text, islice(corpus, num_sentences))
 
