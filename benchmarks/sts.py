@@ -2,25 +2,24 @@
 
     python -m benchmarks.sts
 
-The other side is SentEval's path re-stated: every sentence of every pair of all splits, train
-splits included, in batches of 128 in the order of the files' lengths, padded to the longest of
-the batch, in fp32, through plain transformers. It is driven by this project's `SE`, which hands a
-batcher SentEval's own batches. Reading the data is counted on both sides, loading the model on none.
+The other side is SentEval's own path, written again: every sentence of every pair of all splits, train
+splits included, in batches of 128 in the order of the files' lengths, padded to the longest of the
+batch, in fp32, through plain transformers. This project's `SE` drives it and hands it SentEval's own
+batches. Reading the data is counted on both sides, loading the model on neither.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from benchmarks.common import SHARED_DATA, add_options, pinned_machine, ratios, run, save, spread, take_turns
+from benchmarks import common
 from distilcse_cli import console
 from distilcse_cli.evaluation.scoring import evaluate_encoder
 from distilcse_cli.evaluation.settings import EvalSettings
 from distilcse_cli.evaluation.tasks import load_data
-from distilcse_cli.models.encoder import load_encoder
+from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.references import resolve_reference
 from distilcse_cli.runtime import choose_runtime
 from senteval import STS_TASKS
@@ -28,7 +27,7 @@ from senteval.engine import SE
 
 
 class SentEvalPath:
-    """SimCSE's evaluation loop: `SE` with a batcher that joins tokens, tokenizes, encodes and averages."""
+    """SimCSE's evaluation loop: `SE`, with a batcher that joins tokens, tokenizes, encodes and averages."""
 
     def __init__(self, folder: Path, data: Path) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -59,10 +58,10 @@ class SentEvalPath:
 
 
 class Ours:
-    """What `distilcse eval --task-set sts --overwrite` does, model loading aside."""
+    """What `distilcse eval --task-set sts --overwrite` does, without loading the model."""
 
     def __init__(self, folder: Path, data: Path) -> None:
-        self.encoder = load_encoder(str(folder))
+        self.encoder = ModelRef(ref=str(folder)).load()
         self.data = data
         self.runtime = choose_runtime()
         self.settings = EvalSettings(overwrite=True)
@@ -80,22 +79,21 @@ class Ours:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser)
-    parser.add_argument("--model", default="all-minilm-l6", help="folder, catalogue name or hub id")
-    parser.add_argument("--data", type=Path, default=SHARED_DATA / "senteval")
+    parser = common.new_parser(__doc__)
+    common.add_model(parser)
+    parser.add_argument("--data", type=Path, default=common.SHARED_DATA / "senteval")
     arguments = parser.parse_args()
 
-    before = pinned_machine(arguments.threads)
+    before = common.pinned_machine(arguments.threads)
     torch.set_num_threads(arguments.threads)
     folder = resolve_reference(arguments.model)
     slow, fast = SentEvalPath(folder, arguments.data), Ours(folder, arguments.data)
     if fast.encoder.pooling != "avg":
-        parser.error(f"SentEval's path here averages; {arguments.model} is pooled by {fast.encoder.pooling}")
-    seconds = take_turns({"SentEval's path": slow.run, "ours": fast.run}, arguments.rounds)
-    ratio = spread(ratios(seconds["SentEval's path"], seconds["ours"]))
+        parser.error(f"SentEval's path here averages; {arguments.model} has the pooling {fast.encoder.pooling}")
+    seconds = common.take_turns({"SentEval's path": slow.run, "ours": fast.run}, arguments.rounds)
+    ratio = common.spread(common.ratios(seconds["SentEval's path"], seconds["ours"]))
     sides = {
-        name: {"seconds": spread(seconds[name]), "num_encodings": side.num_encodings, "average": side.average}
+        name: {"seconds": common.spread(seconds[name]), "num_encodings": side.num_encodings, "average": side.average}
         for name, side in (("SentEval's path", slow), ("ours", fast))
     }
     rows = [
@@ -105,8 +103,8 @@ def main() -> None:
     console.result(console.table(("", "encodings", "seconds", "average"), rows, align="lrrr"))
     console.result(f"ratio {ratio['median']:.1f} ({ratio['min']:.1f} to {ratio['max']:.1f} over the rounds)")
     facts = {"rounds": arguments.rounds, "sides": sides, "ratio": ratio, "dtype": fast.runtime.dtype}
-    save("sts", facts, before, arguments.out)
+    common.save("sts", facts, before, arguments.out)
 
 
 if __name__ == "__main__":
-    run(main)
+    common.run(main)

@@ -6,7 +6,6 @@ python -m benchmarks.tables
 import argparse
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ BEGIN, END = "<!-- begin: drawn by `python -m benchmarks.tables` -->", "<!-- end
 WITHOUT_BF16 = "on a CPU without bf16 instructions"
 COMPARISONS = {
     "encode": "Encoding",
-    "encode_backends": "Encoding, more backends",
     "encode_fp32": f"Encoding {WITHOUT_BF16}",
     "distill": "Stage-1 training",
     "distill_fp32": f"Stage-1 training {WITHOUT_BF16}",
@@ -27,7 +25,7 @@ PACKAGES = ("torch", "transformers", "sentence-transformers", "numpy")
 
 
 def draw(results: Path = RESULTS) -> str:
-    """All tables of the results there are, in Markdown."""
+    """Markdown tables of all results found."""
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))}
     sections = [_comparison(name, title, found[name]) for name, title in COMPARISONS.items() if name in found]
     sections += [section(found[name]) for name, section in OTHERS.items() if name in found]
@@ -35,7 +33,7 @@ def draw(results: Path = RESULTS) -> str:
 
 
 def with_tables(document: str, tables: str) -> str:
-    """The document with what stands between its markers replaced.
+    """The document with new tables between its markers.
 
     Raises:
         ValueError: a marker is missing.
@@ -81,12 +79,11 @@ def _comparison(name: str, title: str, result: dict[str, Any]) -> str:
         if with_cosines:
             rows[-1].append(f"{told['min_cosine']:.4f}")
     section = _section(name, title, result, header, rows)
-    notes = [f"Not measured: {side}: {reason}" for side, reason in result["failed"].items()]
     first = result["sides"]["ours"]["facts"].get("first_call_seconds")
-    if first is not None:
-        later = result["sides"]["ours"]["last_round"]["seconds"]
-        notes.append(f"The first pass of ours took {first:.1f} s, the last {later:.1f} s.")
-    return "\n\n".join([section, *notes])
+    if first is None:
+        return section
+    later = result["sides"]["ours"]["last_round"]["seconds"]
+    return f"{section}\n\nThe first pass of ours took {first:.1f} s, the last {later:.1f} s."
 
 
 def _sts(result: dict[str, Any]) -> str:
@@ -114,77 +111,7 @@ def _extract(result: dict[str, Any]) -> str:
     return _section("extract", title, result, ("", "sentences/s", "resident, MB"), rows)
 
 
-def _startup(result: dict[str, Any]) -> str:
-    rows = [
-        [f"`{name}`", _of(side["seconds"], 3), "yes" if side["imports_torch"] else "no"]
-        for name, side in result["sides"].items()
-    ]
-    return _section("startup", "Start-up", result, ("command", "seconds", "imports torch"), rows)
-
-
-def _scaling(result: dict[str, Any]) -> str:
-    student = f", a student of layer {result['layers']}" if result["encoder"] == "student" else ""
-    rows = [
-        [job, size, f"{_of(told['rate'], 0)} {told['unit']}", _of(told["ratio"], 3), *_memory(told)]
-        for job, sizes in result["jobs"].items()
-        for size, told in sizes.items()
-    ]
-    header = ("job", "sentences", "a second", "cost, the smallest = 1", "resident, MB", "of it not mapped files, MB")
-    return (
-        _section("scaling", f"Cost by size{student}: {', '.join(result['jobs'])}", result, header, rows)
-        + f"\n\nThe {result['repeated']}."
-    )
-
-
-def _memory(told: dict[str, Any]) -> list[str]:
-    return [f"{told[kind] / 1e6:,.0f}" if kind in told else "" for kind in ("resident_bytes", "anonymous_bytes")]
-
-
-def _peak(result: dict[str, Any], title: str = "Share of the peak") -> str:
-    rows = [
-        [f"peak, {dtype}", _of({key: value / 1e12 for key, value in peak.items()}, 3), ""]
-        for dtype, peak in result["multiply_adds_a_second"].items()
-    ]
-    for job, told in result["jobs"].items():
-        work = told["multiply_adds_a_sentence"]
-        shares = {key: 100 * value for key, value in told["share_of_peak"].items()}
-        rows.append([job, f"{told['rate']['median'] * work / 1e12:.3f}", f"{_of(shares, 1)} %"])
-    section = _section(
-        "peak",
-        title,
-        result,
-        ("", "10¹² multiply-adds/s", f"of the peak in {result['peak_dtype']}"),
-        rows,
-    )
-    shares = [
-        f"{job}: " + ", ".join(f"`{op}` {part:.1f} %" for op, part in told["top_ops_percent"].items())
-        for job, told in result["jobs"].items()
-    ]
-    return "\n\n".join([section, "Time by operator; encoding with one thread. " + "; ".join(shares) + "."])
-
-
-def _first_token(result: dict[str, Any]) -> str:
-    rows = [
-        [job, side, _of(told["rate"], 0), _of(told["ratio"], 2)]
-        for job, sides in result["jobs"].items()
-        for side, told in sides.items()
-    ]
-    header = ("job", "computed of the last layer", "sentences/s", "the first token alone is × as fast")
-    return _section("first_token", f"First-token pooling, layers {result['layers']}", result, header, rows)
-
-
-OTHERS = {
-    "sts": _sts,
-    "transfer": _transfer,
-    "extract": _extract,
-    "startup": _startup,
-    "scaling": _scaling,
-    "scaling_extract": _scaling,
-    "scaling_encode": _scaling,
-    "peak": _peak,
-    "peak_fp32": partial(_peak, title=f"Share of the peak {WITHOUT_BF16}"),
-    "first_token": _first_token,
-}
+OTHERS = {"sts": _sts, "transfer": _transfer, "extract": _extract}
 
 
 def main() -> None:

@@ -2,17 +2,16 @@
 
     python -m benchmarks.transfer
 
-Both sides run on the same embeddings in one process, in turn: a piece of the sequential path, the
+Both sides run in turn on the same embeddings in one process: a piece of the sequential path, the
 whole batched protocol, another piece of the sequential path. The sequential side would take most
-of an hour, so a sample stands for it: seconds a step, measured on one classifier with as many rows
-as the protocol's and dev evaluations as often, times the optimizer steps of all the classifiers,
-which the batched side counts one by one. `--whole` runs all of it instead. The sequential path
-keeps to one torch thread, which suits its small steps best.
+of an hour, so a sample stands for it: the seconds of a step, measured on one classifier with as many
+rows as the protocol's and as frequent dev evaluations, times the optimizer steps of all classifiers,
+which the batched side counts. The sequential path keeps to one torch thread, which suits its small
+steps best.
 """
 
-import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import SHARED_DATA, add_options, machine, run, save, spread
+from benchmarks import common
 from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings
+from distilcse_cli.models.embed import Embedder
+from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import choose_runtime
 from senteval.classifier import Fold, fit_sequentially
 from senteval.embedding import encode_distinct
@@ -39,12 +40,11 @@ Part = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Measured:
-    """One task in one round."""
+    """Seconds of one task in one round."""
 
     batched: float
-    """Seconds."""
     sequential: float
-    """Seconds, measured or estimated from a sample."""
+    """Estimated from a sample."""
     score: Score
 
     @property
@@ -55,7 +55,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Job:
-    """A transfer task's features, and how it is validated."""
+    """A transfer task's features and its way of validation."""
 
     name: str
     kind: str
@@ -64,20 +64,18 @@ class Job:
     settings: ClassifierSettings
     num_folds: int
 
-    def run(self, *, sequential: bool) -> Score:
-        """The whole protocol."""
-        how: dict[str, Any] = {"settings": self.settings, "sequential": sequential}
+    def run(self) -> Score:
+        """The whole protocol, all its classifiers together."""
         if self.kind == "inner_kfold":
-            return inner_kfold(*self.parts[0], num_folds=self.num_folds, **how)
+            return inner_kfold(*self.parts[0], num_folds=self.num_folds, settings=self.settings)
+        how: dict[str, Any] = {"settings": self.settings, "num_classes": self.num_classes}
         if self.kind == "kfold":
             train, test = self.parts
-            how |= {"num_classes": self.num_classes, "num_folds": self.num_folds}
-            return kfold_then_test(*train, *test, **how)
-        train, dev, test = self.parts
-        return split(train, dev, test, num_classes=self.num_classes, **how)
+            return kfold_then_test(*train, *test, num_folds=self.num_folds, **how)
+        return split(*self.parts, **how)
 
     def sample(self) -> Fold:
-        """Rows of the first part in the protocol's proportions; a split's dev rows are as many of its train rows."""
+        """Rows of the first part in the protocol's proportions; for a split its first train rows stand for dev."""
         num_rows = len(self.parts[0][1])
         rows = np.random.default_rng(0).permutation(num_rows)
         if self.kind == "split":
@@ -102,35 +100,25 @@ def sequential_seconds_a_step(job: Job) -> float:
     return seconds / fit.num_steps
 
 
-def measure(job: Job, *, whole: bool) -> Measured:
+def measure(job: Job) -> Measured:
     """Both sides in turn."""
-    before = 0.0 if whole else sequential_seconds_a_step(job)
+    before = sequential_seconds_a_step(job)
     start = time.perf_counter()
-    score = job.run(sequential=False)
+    score = job.run()
     batched = time.perf_counter() - start
-    if not whole:
-        return Measured(batched, (before + sequential_seconds_a_step(job)) / 2 * score.num_steps, score)
-    start = time.perf_counter()
-    expected = job.run(sequential=True)
-    sequential = time.perf_counter() - start
-    if (score.devacc, score.acc) != (expected.devacc, expected.acc):
-        console.warn(f"{job.name}: batched {score.devacc} {score.acc}, sequential {expected.devacc} {expected.acc}")
-    return Measured(batched, sequential, score)
+    return Measured(batched, (before + sequential_seconds_a_step(job)) / 2 * score.num_steps, score)
 
 
-def real_jobs(model: str, data: Path, mode: Any) -> list[Job]:
+def open_jobs(model: str, data: Path, names: Sequence[str]) -> list[Job]:
     """The tasks on a model's pooled embeddings, not normalized."""
-    loaded = load_tasks(TASKS, data, mode=mode)
+    loaded = load_tasks([task for task in TASKS if task in names], data)
 
     def encode(sentences: list[str]) -> np.ndarray:
-        from distilcse_cli.models.encoder import load_encoder
-        from distilcse_cli.models.inference import embed_sentences
-
         runtime = choose_runtime("cpu", "float32")
-        return embed_sentences(load_encoder(model), sentences, runtime, EncodeSettings(normalize=False))
+        return Embedder(ModelRef(ref=model).load(), runtime, EncodeSettings(normalize=False)).sentences(sentences)
 
     embeddings = encode_distinct(encode, (sentence for task in loaded for sentence in task.sentences()))
-    protocol = protocol_of(mode)
+    protocol = protocol_of("test")
     return [
         Job(
             task.task.name,
@@ -144,116 +132,76 @@ def real_jobs(model: str, data: Path, mode: Any) -> list[Job]:
     ]
 
 
-def random_jobs(width: int, mode: Any) -> list[Job]:
-    """Noise with a direction in it for each class, in the tasks' sizes."""
-    sizes: dict[str, tuple[str, int, tuple[int, ...]]] = {
-        "MR": ("inner_kfold", 2, (10662,)),
-        "CR": ("inner_kfold", 2, (3775,)),
-        "SUBJ": ("inner_kfold", 2, (10000,)),
-        "MPQA": ("inner_kfold", 2, (10606,)),
-        "SST2": ("split", 2, (67349, 872, 1821)),
-        "TREC": ("kfold", 6, (5452, 500)),
-        "MRPC": ("kfold", 2, (4076, 1725)),
-    }
-    rng, protocol = np.random.default_rng(0), protocol_of(mode)
-    jobs = []
-    for name, (kind, num_classes, lengths) in sizes.items():
-        num_features = 2 * width if name == "MRPC" else width
-        directions = rng.normal(size=(num_features, num_classes))
-        parts = []
-        for length in lengths:
-            X = rng.normal(scale=0.25, size=(length, num_features)).astype(np.float32)
-            noise = rng.normal(scale=0.5 * np.sqrt(num_features), size=(length, num_classes))
-            parts.append((X, (X @ directions + noise).argmax(axis=1)))
-        jobs.append(Job(name, kind, parts, num_classes, protocol.settings, protocol.num_folds))
-    return jobs
-
-
 def warm_up() -> None:
-    """Have libraries loaded before the first round."""
+    """Load libraries before the first round."""
     X = np.random.default_rng(0).normal(size=(200, 16)).astype(np.float32)
     inner_kfold(X, (X[:, 0] > 0).astype(np.int64), num_folds=2, settings=ClassifierSettings(max_epoch=4))
 
 
 def report(jobs: Sequence[Job], rounds: Sequence[Sequence[Measured]]) -> dict[str, Any]:
-    """Medians and spreads by task and over all."""
-
-    def total(field: Callable[[Measured], float]) -> list[float]:
-        return [sum(field(measured) for measured in measured_round) for measured_round in rounds]
-
-    batched, sequential = total(lambda one: one.batched), total(lambda one: one.sequential)
+    """Medians and ranges of each task and of all."""
     tasks: dict[str, Any] = {}
     for job, measured in zip(jobs, zip(*rounds, strict=True), strict=True):
-        tasks[job.name] = {
-            "acc": measured[0].score.acc,
-            "num_steps": measured[0].score.num_steps,
-            "batched_seconds": spread([one.batched for one in measured]),
-            "sequential_seconds": spread([one.sequential for one in measured]),
-            "ratio": spread([one.ratio for one in measured]),
-        }
-    tasks["all"] = {
-        "batched_seconds": spread(batched),
-        "sequential_seconds": spread(sequential),
-        "ratio": spread([slow / fast for slow, fast in zip(sequential, batched, strict=True)]),
+        score = measured[0].score
+        tasks[job.name] = {"acc": score.acc, "num_steps": score.num_steps, **_times(measured)}
+    totals = [
+        Measured(sum(one.batched for one in measured), sum(one.sequential for one in measured), measured[0].score)
+        for measured in rounds
+    ]
+    return tasks | {"all": _times(totals)}
+
+
+def _times(measured: Sequence[Measured]) -> dict[str, Any]:
+    return {
+        "batched_seconds": common.spread([one.batched for one in measured]),
+        "sequential_seconds": common.spread([one.sequential for one in measured]),
+        "ratio": common.spread([one.ratio for one in measured]),
     }
-    return tasks
 
 
-def table(tasks: dict[str, Any]) -> str:
-    def row(name: str, task: dict[str, Any]) -> list[str]:
-        ratio = task["ratio"]
-        return [
+def main() -> None:
+    parser = common.new_parser(__doc__)
+    common.add_model(parser)
+    parser.set_defaults(threads=1)  # more would be processes of the batched side only
+    parser.add_argument("--tasks", default=",".join(TASKS), help="comma-separated")
+    parser.add_argument("--data", type=Path, default=common.SHARED_DATA / "senteval")
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(arguments.threads)
+    before = common.machine() | {"threads": arguments.threads}
+    names = arguments.tasks.split(",")
+    if not set(names) <= set(TASKS):
+        parser.error(f"--tasks are some of {', '.join(TASKS)}, not {arguments.tasks}")
+    jobs = open_jobs(arguments.model, arguments.data, names)
+    warm_up()
+    rounds = []
+    for number in range(arguments.rounds):
+        rounds.append([measure(job) for job in jobs])
+        console.log(f"round {number + 1}: " + ", ".join(f"{m.ratio:.1f}" for m in rounds[-1]))
+
+    tasks = report(jobs, rounds)
+    rows = [
+        [
             name,
             f"{task['acc']:.2f}" if "acc" in task else "",
             f"{task['sequential_seconds']['median']:.1f}",
             f"{task['batched_seconds']['median']:.2f}",
-            f"{ratio['median']:.1f}",
-            f"{ratio['min']:.1f} to {ratio['max']:.1f}",
+            f"{task['ratio']['median']:.1f}",
+            common.between(task["ratio"]),
         ]
-
+        for name, task in tasks.items()
+    ]
     header = ("task", "accuracy", "sequential, s", "batched, s", "ratio", "over the rounds")
-    return console.table(header, [row(name, task) for name, task in tasks.items()], align="lrrrrr")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser)
-    parser.set_defaults(threads=1)  # several are processes of the batched side, which the other side has not
-    parser.add_argument("--tasks", default=",".join(TASKS), help="comma-separated")
-    parser.add_argument("--mode", choices=("test", "fasttest"), default="test")
-    parser.add_argument("--model", default="all-minilm-l6", help="folder, catalogue name or hub id")
-    parser.add_argument("--data", type=Path, default=SHARED_DATA / "senteval")
-    parser.add_argument("--random", type=int, metavar="WIDTH", help="random features of this width, no model or data")
-    parser.add_argument("--whole", action="store_true", help="run all of the sequential side, not a sample of it")
-    arguments = parser.parse_args()
-
-    torch.set_num_threads(arguments.threads)
-    before = machine() | {"threads": arguments.threads}
-    names = arguments.tasks.split(",")
-    if not set(names) <= set(TASKS):
-        parser.error(f"--tasks are some of {', '.join(TASKS)}, not {arguments.tasks}")
-    if arguments.random:
-        jobs = random_jobs(arguments.random, arguments.mode)
-    else:
-        jobs = real_jobs(arguments.model, arguments.data, arguments.mode)
-    jobs = [job for job in jobs if job.name in names]
-    warm_up()
-    rounds = []
-    for number in range(arguments.rounds):
-        rounds.append([measure(job, whole=arguments.whole) for job in jobs])
-        console.log(f"round {number + 1}: " + ", ".join(f"{m.ratio:.1f}" for m in rounds[-1]))
-
-    tasks = report(jobs, rounds)
-    console.result(table(tasks))
+    console.result(console.table(header, rows, align="lrrrrr"))
     facts = {
-        "features": f"random, {arguments.random} wide" if arguments.random else f"{arguments.model}, pooled",
-        "mode": arguments.mode,
-        "sequential": "whole" if arguments.whole else "seconds a step of a sample, times the steps of all fits",
+        "features": f"{arguments.model}, pooled",
+        "mode": "test",
+        "sequential": "seconds a step of a sample, times the steps of all fits",
         "rounds": arguments.rounds,
         "tasks": tasks,
     }
-    save("transfer", facts, before, arguments.out)
+    common.save("transfer", facts, before, arguments.out)
 
 
 if __name__ == "__main__":
-    run(main)
+    common.run(main)
