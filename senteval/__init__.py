@@ -1,4 +1,4 @@
-"""SentEval's evaluation of sentence embeddings: the same numbers, each sentence encoded once.
+"""SentEval's evaluation of sentence embeddings, with the same numbers; each sentence is encoded once.
 
 `evaluate(encode, tasks, data=…)` takes any function from sentences to an array.
 `engine.SE(params, batcher, prepare).eval(tasks)` is SentEval's own interface.

@@ -1,10 +1,11 @@
-"""All fits of a protocol trained together, to the numbers that `senteval.classifier` reaches one by one.
+"""Train all classifiers of a protocol together, with the same results as one by one in `senteval.classifier`.
 
-Every fit re-seeds, so fits with equally many training rows share their starting weights, the
-order of their rows and their dropout: they can take each step together, as one batched model
-over folds and l2 strengths (`senteval.lockstep`). A fold's rows are gathered once for all its
-l2 strengths. Fits stop early each by itself, and a fold leaves the batch when all of its have.
-Folds that differ in a row are batches of their own; batches spread over the cores (`senteval.workers`).
+Every fit starts from the same seed. So fits with the same number of training rows share their
+starting weights, the order of their rows and their dropout. They can take each step together, as
+one batched model over folds and l2 strengths (`senteval.lockstep`). A fold's rows are gathered
+once for all its l2 strengths. Each fit stops early on its own schedule, and a fold leaves the
+batch when all its fits have stopped. Folds whose numbers of training rows differ form separate
+batches. Batches are spread over the cores (`senteval.workers`).
 
 Letters: N rows, D features, C classes, F folds, R l2 strengths, B rows of a step.
 """
@@ -21,10 +22,10 @@ from senteval.lockstep import MLP, Adam, Linear, RMSprop
 from senteval.workers import map_on_cores
 
 CACHE_BYTES = 3 * 2**18
-"""Rows gathered for a step are multiplied twice; as many folds go together as stay in a core's cache meanwhile."""
+"""Largest size of the rows that a block gathers: they are multiplied twice and must stay in a core's cache."""
 
 MIN_FOLDS = 5
-"""A batch of fewer folds is not worth a process of its own: Python's part of a step would outweigh the sums."""
+"""Fewest folds worth a separate process: with fewer, a step spends more time in Python than in arithmetic."""
 
 OPTIMIZERS: dict[str, type[Adam] | type[RMSprop]] = {"adam": Adam, "rmsprop": RMSprop}
 
@@ -45,7 +46,7 @@ def fit_batched(
         folds: rows and l2 strengths.
         settings: how to train.
         num_classes: C.
-        progress: told how many more fits are done.
+        progress: called with the number of fits finished since the last call.
 
     Returns:
         For each fold one fit per l2 strength, in order.
@@ -65,11 +66,11 @@ def fit_batched(
 
 
 def _ignore(_: int) -> None:
-    """For callers that do not want to know."""
+    """Do nothing: the default progress callback."""
 
 
 class _Task:
-    """What all batches share."""
+    """Data, classes and starting weights that all batches share."""
 
     def __init__(self, X: Tensor, y: Tensor, num_classes: int, settings: ClassifierSettings) -> None:
         self.X, self.y, self.num_classes, self.settings = X, y, num_classes, settings
@@ -84,16 +85,16 @@ class _Task:
         ]
 
     def model(self, num_folds: int, num_l2: int) -> Linear | MLP:
-        """Untrained classifiers, all alike."""
+        """Untrained classifiers, all with the same weights."""
         return (Linear if self.settings.nhid == 0 else MLP)(self.layers, num_folds, num_l2)
 
     def generator(self) -> torch.Generator:
-        """torch's random numbers as every fit finds them once its weights are drawn."""
+        """A generator in the state that every fit finds after its weights are drawn."""
         return torch.Generator().set_state(self._random_state)
 
 
 def _batches(folds: Sequence[Fold], num_workers: int) -> list[list[int]]:
-    """Numbers of the folds that train together, large batches first."""
+    """Group fold numbers into batches that train together, large batches first."""
     alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for i, fold in enumerate(folds):
         alike[len(fold.train), fold.dev is None, len(fold.l2)].append(i)
@@ -107,7 +108,7 @@ def _batches(folds: Sequence[Fold], num_workers: int) -> list[list[int]]:
 
 @torch.inference_mode()
 def _fit_batch(task: _Task, folds: Sequence[Fold], count: Progress) -> list[list[Fit]]:
-    """Train folds with equally many training rows, in step with one another."""
+    """Train folds with the same number of training rows, all one step at a time."""
     settings, order, generator = task.settings, row_order(task.settings.seed), task.generator()
     rows, dev_rows = zip(*train_and_dev_rows(folds, order), strict=True)
     batch = _Batch(task, np.stack(rows), torch.tensor([fold.l2 for fold in folds]))
@@ -140,7 +141,7 @@ def _fit_batch(task: _Task, folds: Sequence[Fold], count: Progress) -> list[list
 
 
 class _EarlyStopping:
-    """Which of F·R fits still run, and the best that each has reached."""
+    """Track which of F·R fits still run, and the best weights of each."""
 
     def __init__(self, weights: Sequence[Tensor], tenacity: int) -> None:
         shape = weights[0].shape[:2]
@@ -152,15 +153,15 @@ class _EarlyStopping:
         self._tenacity = tenacity
 
     def update(self, folds: np.ndarray, correct: np.ndarray, weights: Sequence[Tensor]) -> int:
-        """Compare with the best so far.
+        """Compare with the best so far, and stop the fits that have failed too often.
 
         Args:
-            folds: numbers of the folds that `correct` and `weights` speak of.
-            correct: (len(folds), R) dev rows classified as they should be.
+            folds: fold numbers of the rows of `correct` and `weights`.
+            correct: (len(folds), R) numbers of dev rows classified correctly.
             weights: (len(folds), R, …) each.
 
         Returns:
-            How many fits stopped.
+            Number of fits that stopped.
         """
         running = self.running[folds]
         self.num_evaluations[folds] += running
@@ -177,7 +178,7 @@ class _EarlyStopping:
 
 
 class _Batch:
-    """F folds that take each step together; their gradients are computed a block of folds at a time.
+    """F folds that take each step together. Gradients are computed one block of folds at a time.
 
     Args:
         task: features, classes and settings.
@@ -194,7 +195,7 @@ class _Batch:
     def _divide(self) -> None:
         batch_size, width = self.task.settings.batch_size, self.task.X.shape[1]
         most = max(1, CACHE_BYTES // (4 * batch_size * width))
-        size = -(-len(self._rows) // -(-len(self._rows) // most))  # as even as can be
+        size = -(-len(self._rows) // -(-len(self._rows) // most))  # blocks as even as possible
         gathered = torch.empty(size * batch_size, width)
         self._blocks = [
             _Block(self.task, self.model, slice(start, start + size), self._rows[start : start + size], gathered)
@@ -202,7 +203,7 @@ class _Batch:
         ]
 
     def keep(self, kept: np.ndarray) -> None:
-        """Go on with some of the folds, given as (F,) truth values."""
+        """Keep only the folds whose entry in `kept`, (F,) booleans, is true."""
         folds = torch.from_numpy(np.flatnonzero(kept))
         self._rows = self._rows[folds]
         self.model.keep(folds)
@@ -210,7 +211,7 @@ class _Batch:
         self._divide()
 
     def train_pass(self, order: np.random.RandomState, generator: torch.Generator) -> None:
-        """One pass over the training rows, in an order that all folds share."""
+        """Make one pass over the training rows, in an order that all folds share."""
         settings, model = self.task.settings, self.model
         permutation = torch.from_numpy(order.permutation(self.num_rows))
         for block in self._blocks:
@@ -224,7 +225,7 @@ class _Batch:
             model.refresh()
 
     def _draw_dropout(self, num_rows: int, generator: torch.Generator) -> Tensor | None:
-        """(H, B) factors as nn.Dropout would draw them for (B, H), or None where it would not draw."""
+        """Draw (H, B) factors as nn.Dropout would for (B, H); None if it would not draw."""
         settings = self.task.settings
         if settings.nhid == 0 or settings.dropout == 0:
             return None
@@ -232,7 +233,7 @@ class _Batch:
         return kept.div_(1 - settings.dropout).T.contiguous()
 
     def num_correct(self, place: int, rows: np.ndarray) -> np.ndarray:
-        """(R,) counts of these rows that the fits of one fold classify as they should."""
+        """Count, for each of a fold's R fits, the rows that it classifies correctly."""
         X, y = (part.index_select(0, torch.from_numpy(rows)) for part in (self.task.X, self.task.y))
         return (self.model.predict(place, X) == y).sum(dim=1).numpy()
 
@@ -240,8 +241,8 @@ class _Batch:
 class _Block:
     """Folds whose rows of one step fit into the cache together.
 
-    Rows stand position by position and not fold by fold: near positions of folds over the same
-    features are near rows, which makes the gather a little faster.
+    Rows are ordered by position, not by fold. At the same position, different folds often use
+    neighboring rows of the features, which makes the gather a little faster.
     """
 
     def __init__(self, task: _Task, model: Linear | MLP, part: slice, rows: Tensor, gathered: Tensor) -> None:
@@ -257,14 +258,14 @@ class _Block:
         self._buffers = [buffers[size] for size in sizes]
 
     def shuffle(self, permutation: Tensor) -> None:
-        """Put the rows in the order of the next pass."""
+        """Put the rows into the order of the next pass."""
         rows = self._rows.index_select(0, permutation)
         self._step_rows = rows.flatten().split(self._batch_size * self._num_folds)
         targets = self._targets.gather(2, permutation.expand_as(self._targets))
         self._step_targets = targets.split(self._batch_size, dim=2)
 
     def backward(self, step: int, kept_units: Tensor | None) -> None:
-        """Write these folds' gradients of one step."""
+        """Compute these folds' gradients of one step and write them to the model."""
         flat, by_fold = self._buffers[step]
         torch.index_select(self._X, 0, self._step_rows[step], out=flat)
         self._model.backward(self._views, by_fold, self._step_targets[step], kept_units)

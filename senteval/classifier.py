@@ -1,7 +1,7 @@
 """SentEval's small classifier: logistic regression or an MLP of one hidden layer, trained one fit after another.
 
-This is the protocol's plain statement and the other side of every test of `senteval.batched`,
-which trains many fits at once and has to end at the same numbers.
+This is the plain form of the protocol. The tests compare `senteval.batched` with it, which trains
+many fits at once and must give the same numbers.
 
 Letters: N rows, D features, C classes, H hidden units.
 """
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from senteval.workers import one_thread
 
 HELD_OUT = 0.05
-"""Part of the training rows that serves as dev where a fold names no dev rows."""
+"""Share of the training rows that serves as dev if a fold names no dev rows."""
 
 Progress = Callable[[int], object]
-"""Told how many more fits are done."""
+"""Called with the number of fits finished since the last call."""
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
 
@@ -36,15 +36,15 @@ class ClassifierSettings:
     batch_size: int = 64
     """Rows a step."""
     tenacity: int = 5
-    """Dev evaluations without a better accuracy that are forgiven; one more stops the fit."""
+    """Allowed number of dev evaluations without a better accuracy; one more stops the fit."""
     epoch_size: int = 4
     """Passes over the training rows between two dev evaluations."""
     max_epoch: int = 200
-    """No further passes are begun once more than this many are done."""
+    """Start no further passes after more than this many."""
     seed: int = 1111
-    """Set anew at every fit, for the starting weights, the order of the rows and the dropout."""
+    """Set at the start of every fit, for the starting weights, the order of the rows and the dropout."""
     dropout: float = 0.0
-    """Share of hidden units dropped in training, 0 to 1; nothing to drop without hidden units."""
+    """Share of hidden units dropped in training, 0 to 1. Without hidden units it has no effect."""
 
     def __post_init__(self) -> None:
         if self.optim not in OPTIMIZERS:
@@ -55,7 +55,7 @@ class ClassifierSettings:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
 
     def steps_a_pass(self, num_rows: int) -> int:
-        """Optimizer steps of one pass over so many rows; the last may be of fewer rows."""
+        """Optimizer steps of one pass over that many rows; the last may have fewer rows."""
         return -(-num_rows // self.batch_size)
 
 
@@ -67,7 +67,7 @@ FAST = ClassifierSettings(optim="rmsprop", batch_size=128, tenacity=3, epoch_siz
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows to train on and to stop by, and the l2 strengths to train with: one fit each."""
+    """Rows to train on, dev rows that decide when to stop, and l2 strengths: one fit for each strength."""
 
     train: np.ndarray
     """Row numbers, int."""
@@ -79,7 +79,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained classifier: the weights that did best on dev."""
+    """A trained classifier: the weights with the best dev accuracy."""
 
     dev_accuracy: float
     """Between 0 and 1."""
@@ -98,7 +98,7 @@ class Fit:
 
 
 def new_model(num_features: int, num_classes: int, settings: ClassifierSettings) -> nn.Sequential:
-    """The untrained classifier; its weights are drawn from torch's global generator."""
+    """Return an untrained classifier, with weights drawn from torch's global generator."""
     if settings.nhid == 0:
         return nn.Sequential(nn.Linear(num_features, num_classes))
     return nn.Sequential(
@@ -110,15 +110,15 @@ def new_model(num_features: int, num_classes: int, settings: ClassifierSettings)
 
 
 def row_order(seed: int) -> np.random.RandomState:
-    """The source of a fit's row orders; NumPy's newer generators draw other ones than SentEval's."""
+    """Return the generator of a fit's row orders, NumPy's old one: the newer ones draw other orders than SentEval's."""
     return np.random.RandomState(seed)
 
 
 def train_and_dev_rows(folds: Sequence[Fold], order: np.random.RandomState) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Row numbers for training and dev of folds with equally many training rows.
+    """Return the training and dev rows of folds with the same number of training rows.
 
-    Where they have no dev rows, one permutation is drawn from `order`, before any batch's, and
-    its head is held out. Every fit re-seeds, so it is the same permutation for all of them.
+    If a fold has no dev rows, one permutation is drawn from `order`, before that of any batch, and
+    its first rows are held out. Every fit starts from the same seed, so all share this permutation.
 
     Raises:
         ValueError: there are too few rows to hold any out.
@@ -154,7 +154,7 @@ def fit_sequentially(
         folds: rows and l2 strengths.
         settings: how to train.
         num_classes: C.
-        progress: told after each fit.
+        progress: called with 1 after each fit.
 
     Returns:
         For each fold one fit per l2 strength, in order.
@@ -187,7 +187,7 @@ def _fit_one(X: Tensor, y: Tensor, fold: Fold, l2: float, settings: ClassifierSe
             num_correct = _num_correct(model, dev_X, dev_y, settings.batch_size)
             if num_correct > best_correct:
                 best_correct, best_state = num_correct, copy.deepcopy(model.state_dict())
-            # compared before it is counted, and never reset: the protocol stops at failure number tenacity + 1
+            # as in SentEval, compared before it is counted and never reset: failure number tenacity + 1 stops the fit
             elif num_failures >= settings.tenacity:
                 break
             else:

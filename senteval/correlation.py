@@ -1,8 +1,8 @@
-"""STS scores: cosines of pairs against gold scores, and SentEval's three ways to sum up subsets.
+"""STS scores: cosines of pairs against gold scores, and SentEval's three ways to combine subsets.
 
-With `all` the pairs of all subsets are correlated together, `mean` averages the subsets'
-correlations, `wmean` weighs them by their number of pairs. They are three different numbers;
-the papers' tables show `all`.
+`all` correlates the pairs of all subsets together, `mean` averages the subsets' correlations, and
+`wmean` weights them by their number of pairs. These are three different numbers; the papers'
+tables show `all`.
 """
 
 import math
@@ -37,7 +37,7 @@ class Correlation(NamedTuple):
 
 @dataclass(frozen=True)
 class PairScores:
-    """Both correlations of some pairs. Either is None where it is not defined, and `reason` says why."""
+    """Both correlations of some pairs. An undefined one is None, and `reason` says why."""
 
     pearson: Correlation | None
     spearman: Correlation | None
@@ -47,7 +47,7 @@ class PairScores:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The model's and the annotators' opinion of N pairs."""
+    """Similarities of N pairs, by the model and by the annotators."""
 
     similarities: np.ndarray
     """(N,) float64."""
@@ -56,7 +56,7 @@ class Pairs:
 
 
 def pairs_of(split: Split, vectors: Vectors, similarity: Similarity | None = None) -> Pairs:
-    """Similarities of a split's pairs: their cosines, or what a function of two embeddings says."""
+    """Similarities of a split's pairs: cosines, or the values of a given function of two embeddings."""
     if vectors.second is None:
         raise ValueError("a split of single sentences has no pairs")
     if similarity is None:
@@ -68,10 +68,10 @@ def pairs_of(split: Split, vectors: Vectors, similarity: Similarity | None = Non
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Cosines of N pairs of embeddings; 0 where one is all zeros, as in SentEval.
 
-    In float32 and pair by pair, as SentEval computes them, and for a reason: the cosine of an
-    embedding with itself is 1 give or take a rounding, which decides how pairs of identical
-    sentences rank among themselves. Another order of additions moves the Spearman of the two
-    STS12 subsets with many such pairs by up to 1e-3.
+    They are computed in float32 and pair by pair, as in SentEval. The cosine of an embedding with
+    itself is 1 within a rounding error, and that error decides how pairs of identical sentences
+    rank among themselves. Another order of additions moves the Spearman of the two STS12 subsets
+    with many such pairs by up to 1e-3.
 
     Args:
         first: (N, D) float32.
@@ -86,7 +86,7 @@ def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def correlate(pairs: Pairs) -> PairScores:
-    """Pearson and Spearman correlation, undefined if either side says the same of every pair."""
+    """Pearson and Spearman correlation; undefined if either side gives every pair the same similarity."""
     from scipy.stats import pearsonr, spearmanr
 
     num_pairs = len(pairs.gold)
@@ -107,9 +107,9 @@ def _length(vector: np.ndarray) -> np.float32:
 
 
 def aggregate(subsets: Mapping[str, Pairs], aggregation: Aggregation) -> PairScores:
-    """Sum up the subsets of a task.
+    """Combine the subsets of a task into one score.
 
-    The means carry no p-value (NaN). They are undefined as soon as one subset's correlation is.
+    Means have no p-value (NaN). A mean is undefined if the correlation of any subset is.
     """
     if aggregation not in AGGREGATIONS:
         raise ValueError(f"aggregation is {aggregation!r}, not one of {', '.join(AGGREGATIONS)}")
@@ -138,8 +138,8 @@ def aggregate(subsets: Mapping[str, Pairs], aggregation: Aggregation) -> PairSco
 def nested(subsets: Mapping[str, Pairs], *, with_summary: bool) -> dict[str, dict[str, Any]]:
     """SentEval's result dict of an STS task, correlations as `Correlation` or None.
 
-    `{subset: {"pearson", "spearman", "nsamples"}, …, "all": {"pearson": {"all", "mean", "wmean"}, "spearman": …}}`,
-    where an undefined subset also has a `reason`. The summary's correlations are plain numbers, as in SentEval.
+    `{subset: {"pearson", "spearman", "nsamples"}, …, "all": {"pearson": {"all", "mean", "wmean"}, "spearman": …}}`
+    An undefined subset also has a `reason`. The summary's correlations are plain numbers, as in SentEval.
     """
     result: dict[str, dict[str, Any]] = {}
     for name, pairs in subsets.items():
@@ -157,5 +157,5 @@ def nested(subsets: Mapping[str, Pairs], *, with_summary: bool) -> dict[str, dic
 
 
 def statistic(correlation: Correlation | None) -> float | None:
-    """The number alone."""
+    """The correlation without its p-value."""
     return None if correlation is None else correlation.statistic

@@ -1,4 +1,4 @@
-"""Every distinct sentence is encoded once; tasks take their rows from there."""
+"""Encode every distinct sentence once, and look its embedding up for each task."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ class Vectors:
 
 
 Embed = Callable[[Split], Vectors]
-"""Where a task gets the embeddings of its splits from."""
+"""Returns the embeddings of a split."""
 
 
 class Embeddings:
-    """Embeddings of distinct sentences, to be looked up by sentence.
+    """Embeddings of distinct sentences, looked up by sentence.
 
     Args:
         sentences: N distinct sentences.
@@ -42,7 +42,7 @@ class Embeddings:
         return len(self.vectors)
 
     def of(self, sentences: Sequence[str]) -> np.ndarray:
-        """(N, D) embeddings of N sentences, a copy."""
+        """Return a copy of the (N, D) embeddings of N sentences."""
         return self.vectors[[self._row[sentence] for sentence in sentences]]
 
     def of_split(self, split: Split) -> Vectors:
@@ -51,15 +51,15 @@ class Embeddings:
 
 
 def encode_distinct(encode: Encode, sentences: Iterable[str]) -> Embeddings:
-    """Encode each distinct sentence once, as it is: nothing is normalized.
+    """Encode each distinct sentence once. Nothing is normalized.
 
     Args:
-        encode: takes N sentences, returns an (N, D) array or tensor; sorts and batches by itself.
-        sentences: with repetitions; the encoder sees them in the order of first appearance.
+        encode: takes N sentences and returns an (N, D) array or tensor; it does its own sorting and batching.
+        sentences: repetitions are allowed; the encoder gets them in the order of their first appearance.
 
     Raises:
         EncodingError: an embedding holds NaN or infinity; the message names the sentence.
-        ValueError: the encoder returned another shape.
+        ValueError: the encoder returned a wrong shape.
     """
     distinct = list(dict.fromkeys(sentences))
     if not distinct:
@@ -68,7 +68,7 @@ def encode_distinct(encode: Encode, sentences: Iterable[str]) -> Embeddings:
 
 
 def checked(vectors: Any, sentences: Sequence[str]) -> np.ndarray:
-    """What an encoder returned for N sentences, as an (N, D) float32 array.
+    """Convert an encoder's result for N sentences to an (N, D) float32 array, and check it.
 
     Args:
         vectors: an array, a torch tensor of any device and number format, or nested lists.
@@ -76,7 +76,7 @@ def checked(vectors: Any, sentences: Sequence[str]) -> np.ndarray:
 
     Raises:
         EncodingError: an embedding holds NaN or infinity; the message names the sentence.
-        ValueError: the shape is another one.
+        ValueError: the shape is wrong.
     """
     if hasattr(vectors, "detach"):
         vectors = vectors.detach().float().cpu().numpy()
@@ -88,7 +88,7 @@ def checked(vectors: Any, sentences: Sequence[str]) -> np.ndarray:
         raise EncodingError(
             f"the embedding of {_shorten(sentences[broken[0]])} is not finite"
             + (f", nor are those of {len(broken) - 1} more sentences" if len(broken) > 1 else ""),
-            hint="encode in float32, and look at the model's weights",
+            hint="encode in float32, or check the model's weights",
         )
     return array
 

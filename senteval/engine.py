@@ -1,8 +1,8 @@
 """SentEval's own interface: `senteval.engine.SE(params, batcher, prepare).eval(tasks)`.
 
-Scripts written for SentEval or SimCSE's copy of it go on as they are. The batcher gets the very
-batches that SentEval hands it, repeated sentences included, so that the numbers are SentEval's to
-the last digit. `senteval.evaluate` encodes each sentence once, and is the faster one.
+Scripts written for SentEval or SimCSE's copy of it run unchanged. The batcher gets exactly the
+batches that SentEval gives it, repeated sentences included, so the numbers agree with SentEval's to
+the last digit. `senteval.evaluate` is faster, because it encodes each sentence once.
 """
 
 import math
@@ -27,7 +27,7 @@ UNDEFINED = Correlation(math.nan, math.nan)
 
 
 class Params(dict[str, Any]):
-    """A dict whose keys are attributes too; a missing one is None. `batcher` and `prepare` may add to it."""
+    """A dict whose keys are attributes too. A missing attribute is None. `batcher` and `prepare` may add keys."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -52,7 +52,7 @@ class SE:
         params: `task_path` (the folder that holds `downstream/`), and optionally `batch_size` (128),
             `seed` (1111), `kfold` (5), `similarity` (a function of two embeddings; default cosine) and
             `classifier` (`nhid`, `optim`, `batch_size`, `tenacity`, `epoch_size`, `max_epoch`, `dropout`).
-            Further keys are kept for the batcher.
+            Other keys are kept for the batcher.
         batcher: takes these params and a list of B token lists, returns (B, D) embeddings.
         prepare: called before each task with these params and all of the task's token lists.
 
@@ -65,7 +65,7 @@ class SE:
         self.params = Params(defaults | dict(params))
         self.params.classifier = self.params.classifier or {"nhid": 0}
         if "task_path" not in self.params:
-            raise UsageError("params has no task_path", hint="give the folder that holds downstream/")
+            raise UsageError("params has no task_path", hint="set it to the folder that holds downstream/")
         if "nhid" not in self.params.classifier:
             raise UsageError("params['classifier'] has no nhid", hint="0 is logistic regression")
         self.batcher = batcher
@@ -75,12 +75,12 @@ class SE:
     def eval(self, name: str | list[str]) -> dict[str, Any]:
         """Results of a task, or of several by name, as SentEval returns them.
 
-        Correlations read like SciPy's (`[0]`, `.correlation`); an undefined one is NaN, as SentEval
-        has it, and a warning says why.
+        Correlations read like SciPy's (`[0]`, `.correlation`). An undefined one is NaN, as in
+        SentEval, and a warning says why.
 
         Raises:
             UsageError: there is no such task, or `usepytorch` is false for a task that trains a classifier.
-            DataError: a file is missing, malformed or not of the known size.
+            DataError: a file is missing, malformed or of an unexpected size.
             EncodingError: an embedding is not finite.
         """
         if not isinstance(name, str):
@@ -122,13 +122,13 @@ class SE:
 
         if not self.params.usepytorch:
             raise UsageError(
-                f"{loaded.task.name} with usepytorch=False, scikit-learn's classifier, is not offered",
-                hint="leave usepytorch out: the PyTorch classifier is what the published numbers use",
+                f"{loaded.task.name} does not support usepytorch=False (scikit-learn's classifier)",
+                hint="leave usepytorch out: the published numbers use the PyTorch classifier",
             )
         known = {setting.name for setting in fields(ClassifierSettings)} - {"seed"}
         given = self.params.classifier
         if unknown := sorted(set(given) - known):
-            warnings.warn(f"params['classifier'] has no use for {', '.join(unknown)}", stacklevel=3)
+            warnings.warn(f"params['classifier']: {', '.join(unknown)} has no effect", stacklevel=3)
         settings = ClassifierSettings(seed=self.params.seed, **{key: given[key] for key in given if key in known})
         return Protocol(settings=settings, num_folds=self.params.kfold)
 

@@ -1,15 +1,15 @@
-"""Errors that a caller of senteval can mend: bad names, missing or odd data, unusable embeddings."""
+"""Errors that a caller of senteval can fix: wrong names, missing or faulty data, unusable embeddings."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 
 class SentEvalError(Exception):
-    """A failure with a remedy.
+    """An error that the caller can fix.
 
     Args:
-        message: what is wrong, in one line, naming the task, file, line or sentence.
-        hint: what to do about it.
+        message: the problem in one line, with the task, file, line or sentence.
+        hint: the remedy.
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -19,16 +19,16 @@ class SentEvalError(Exception):
 
 
 class UsageError(SentEvalError):
-    """A task, mode or setting that does not exist or does not go together."""
+    """A task, mode or setting does not exist, or two settings do not fit together."""
 
 
 class DataError(SentEvalError):
-    """A data file is missing, malformed or not of the known size.
+    """A data file is missing, malformed or of an unexpected size.
 
     Args:
         message: as for every `SentEvalError`.
         hint: as for every `SentEvalError`.
-        files: the files that are at fault, for callers that word the message themselves.
+        files: the faulty files, for callers that write their own message.
     """
 
     def __init__(self, message: str, *, hint: str | None = None, files: Sequence[Path] = ()) -> None:

@@ -1,4 +1,4 @@
-"""`evaluate`: any function from sentences to an array, scored on any of the tasks."""
+"""Score any function from sentences to embeddings on any of the tasks."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -15,7 +15,7 @@ from senteval.results import RegressorScore, Results, Score, StsScore, TransferS
 from senteval.transfer import Progress, Protocol, no_progress, protocol_of, score_transfer
 
 TaskProgress = Callable[[str, int, int], None]
-"""Called with a task's name, steps done and steps in all."""
+"""Called with a task's name, steps done and total steps."""
 
 
 def evaluate(
@@ -31,26 +31,26 @@ def evaluate(
 ) -> Results:
     """Score sentence embeddings on SentEval's tasks.
 
-    Data is read and checked before the first sentence is encoded. `encode` is called once, with
-    every distinct sentence of all tasks; its embeddings are used as they are.
+    All data is read and checked before the first sentence is encoded. `encode` is called once, with
+    every distinct sentence of all tasks. Its embeddings are used unchanged.
 
     Args:
-        encode: takes a list of N sentences, returns their (N, D) embeddings, an array or a tensor. It is
-            given all sentences at once, the empty one among them, and sorts and batches by itself.
+        encode: takes a list of N sentences and returns their (N, D) embeddings as an array or a tensor. It
+            gets all sentences at once, the empty one among them, and does its own sorting and batching.
         tasks: names of tasks or of task sets: `sts`, `transfer`, `full`.
         data: the folder that holds `downstream/`.
-        mode: `test`; `dev` for the development scores of those tasks that have them, with quick
-            classifiers; `fasttest` for test scores with quick classifiers.
+        mode: `test`; `dev`: development scores, for tasks that have them, with quick classifiers;
+            `fasttest`: test scores with quick classifiers.
         aggregation: how the subsets of STS12 to STS16 become one number: `all`, `mean` or `wmean`.
-        splits: `all` also scores the STS splits that the mode does not report, at the price of encoding them.
-        protocol: how classifiers are trained; None: as the mode says (`protocol_of`).
-        progress: called with a task's name, steps done and steps in all, when it starts, as it goes, when it is done.
+        splits: `all` also encodes and scores the STS splits that the mode does not report.
+        protocol: how classifiers are trained; None takes the mode's (`protocol_of`).
+        progress: called with a task's name, steps done and total steps: at the start, on the way and at the end.
 
     Raises:
         UsageError: there is no such task, mode, aggregation or choice of splits.
-        DataError: a file is missing, malformed or not of the known size.
+        DataError: a file is missing, malformed or of an unexpected size.
         EncodingError: an embedding is not finite.
-        ValueError: `encode` returned another shape.
+        ValueError: `encode` returned a wrong shape.
     """
     loaded = load_tasks(tasks, data, mode=mode, splits=splits)
     return evaluate_loaded(encode, loaded, mode=mode, aggregation=aggregation, protocol=protocol, progress=progress)
@@ -65,10 +65,10 @@ def evaluate_loaded(
     protocol: Protocol | None = None,
     progress: TaskProgress | None = None,
 ) -> Results:
-    """`evaluate` on tasks that `load_tasks` has read in the same mode.
+    """Score on tasks that `load_tasks` has read in the same mode; arguments as for `evaluate`.
 
-    Several encoders can share one reading that way, and several calls one encoding: in place of
-    `encode` there may be `Embeddings` of all the tasks' sentences.
+    Several encoders can then share data that was read once. `encode` may also be `Embeddings` of all
+    the tasks' sentences, so that several calls share one encoding.
     """
     if aggregation not in AGGREGATIONS:
         raise UsageError(f"there is no aggregation {aggregation!r}", hint=f"one of {', '.join(AGGREGATIONS)}")
@@ -123,7 +123,7 @@ def _score_sts(
 ) -> tuple[dict[str, Any], StsScore]:
     task = data.task
     pairs = {name: correlation.pairs_of(split, embeddings.of_split(split)) for name, split in data.splits.items()}
-    # over some of the splits it would be another number under SentEval's name
+    # a summary over only some splits would differ from SentEval's number of that name
     result = correlation.nested(pairs, with_summary=len(pairs) == len(task.splits))
     for name in pairs:
         result[name] |= {kind: correlation.statistic(result[name][kind]) for kind in ("pearson", "spearman")}

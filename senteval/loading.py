@@ -1,4 +1,4 @@
-"""From task names to rows in memory: which files a run needs, whether they are there, and reading them."""
+"""From task names to rows in memory: list the files that a run needs, check that they exist, read them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ SPLITS = ("needed", "all")
 class Split:
     """Rows of a split, in the order in which SentEval encodes them.
 
-    The order matters: it decides which fold of a cross-validation a sentence falls into.
+    The order decides which fold of a cross-validation a sentence belongs to.
     """
 
     sentences: list[str]
-    """N sentences, or the first ones of N pairs."""
+    """N sentences, or the first sentences of N pairs."""
     partners: list[str] | None
     """The second sentences of the pairs; None for single sentences."""
     labels: np.ndarray
@@ -37,13 +37,13 @@ class Split:
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task and the splits of it that a run needs; no splits if the mode has nothing to report on it."""
+    """A task and its splits that a run needs; no splits if the mode reports nothing for it."""
 
     task: Task
     splits: dict[str, Split]
 
     def sentences(self) -> Iterator[str]:
-        """Every sentence of every split, repetitions included: SentEval's `samples`."""
+        """Yield every sentence of every split, repetitions included: SentEval's `samples`."""
         for split in self.splits.values():
             yield from split.sentences
             yield from split.partners or ()
@@ -52,13 +52,13 @@ class TaskData:
 def required_files(
     tasks: str | Iterable[str], data: Path | str, *, mode: Mode = "test", splits: Splits = "needed"
 ) -> tuple[Path, ...]:
-    """The files that an evaluation reads, each once, in task order.
+    """List the files that an evaluation reads, each once, in task order.
 
     Args:
         tasks: names of tasks or task sets.
         data: the folder that holds `downstream/`.
         mode: `test`, `dev` or `fasttest`.
-        splits: `needed`: only the STS splits that the mode reports; `all`: every split.
+        splits: `needed` takes only the STS splits that the mode reports, `all` every split.
 
     Raises:
         UsageError: there is no such task, mode or choice of splits.
@@ -74,12 +74,12 @@ def required_files(
 
 
 def check_data(tasks: str | Iterable[str], data: Path | str, *, mode: Mode = "test", splits: Splits = "needed") -> None:
-    """Find out before any model is loaded whether the files of an evaluation are there.
+    """Check that the files of an evaluation exist, before any model is loaded.
 
     Arguments as for `required_files`.
 
     Raises:
-        DataError: files are missing; one line that names them.
+        DataError: files are missing; one line names them.
         UsageError: there is no such task, mode or choice of splits.
     """
     missing = [file for file in required_files(tasks, data, mode=mode, splits=splits) if not file.is_file()]
@@ -95,7 +95,7 @@ def load_tasks(
     Arguments as for `required_files`.
 
     Raises:
-        DataError: a file is missing, malformed, or has another number of rows than is known of it.
+        DataError: a file is missing, malformed, or has an unexpected number of rows.
         UsageError: there is no such task, mode or choice of splits.
     """
     check_data(tasks, data, mode=mode, splits=splits)
@@ -103,7 +103,7 @@ def load_tasks(
 
 
 def load_task(task: Task, data: Path | str, *, mode: Mode = "test", splits: Splits = "needed") -> TaskData:
-    """`load_tasks` for one task, which need not be in the table."""
+    """Read one task, which need not be in the table; otherwise like `load_tasks`."""
     chosen = _chosen_splits(task, mode, splits)
     return TaskData(task, {split.name: _load_split(split, task, Path(data)) for split in chosen})
 
@@ -129,7 +129,7 @@ def _load_split(spec: SplitSpec, task: Task, data: Path) -> Split:
         lengths = (_num_tokens(texts[row]) for texts in (sentences, partners) if texts)
         return (*lengths, labels[row])
 
-    # sorted() is stable, as in SentEval: rows alike in all three keep their order in the file
+    # sorted() is stable, as in SentEval: rows with equal keys keep their order in the file
     order = sorted(range(len(labels)), key=key) if task.sort_rows else range(len(labels))
     return Split(
         sentences=[sentences[row] for row in order],
@@ -144,7 +144,7 @@ def _read_part(part: Part, task: str, data: Path) -> Rows:
     if len(rows.labels) != part.size:
         raise DataError(
             f"{' with '.join(map(str, files))} holds {len(rows.labels)} rows, but {task} has {part.size}",
-            hint="put back the file as it is distributed with SentEval",
+            hint="restore the file from SentEval's senteval.tar",
             files=files,
         )
     return rows
@@ -159,6 +159,6 @@ def _missing(files: Sequence[Path], data: Path) -> DataError:
     more = f" and {len(files) - 3} more" if len(files) > 3 else ""
     return DataError(
         f"SentEval data is missing in {data}: {names}{more}",
-        hint="the data folder is the one that holds downstream/, as unpacked from SentEval's senteval.tar",
+        hint="the data folder must hold downstream/, as unpacked from SentEval's senteval.tar",
         files=files,
     )

@@ -1,8 +1,8 @@
-"""Many classifiers of one shape as one model: gradients and optimizer steps for all of them at once.
+"""Many classifiers of one shape as one model: gradients and optimizer steps for all at once.
 
 Letters: F folds, R l2 strengths, C classes, H hidden units, D features, B rows of a step, N rows.
 Features end in a column of ones (D + 1), so that the last column of a weight is its bias.
-Weights are (F, R, …): a fold's R fits see the same rows, so those are multiplied once for all R.
+Weights are (F, R, …). A fold's R fits use the same rows, so these are multiplied once for all R.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 class Linear:
     """F·R logistic regressions.
 
-    Two classes need half the products: their scores differ by the direction w1 - w0 alone and
-    their data gradients by a sign. Kept as (w1, -w0), both weights have the very same gradient,
-    weight decay included, and Adam and RMSprop commute with the change of sign.
+    Two classes need only half the products: the prediction depends on the direction w1 - w0 alone,
+    and the two data gradients differ only in sign. Stored as (w1, -w0), both weights have the same
+    data gradient. Weight decay, Adam and RMSprop give the same steps after the change of sign.
     """
 
     def __init__(self, layers: Sequence[Tensor], num_folds: int, num_l2: int) -> None:
@@ -36,33 +36,33 @@ class Linear:
         self.refresh()
 
     def refresh(self) -> None:
-        """Follow a change of the weights."""
+        """Update the derived tensors after the weights have changed."""
         if self.is_binary:
             torch.add(self._first, self._second, out=self.columns)
 
     def keep(self, folds: Tensor) -> None:
-        """Go on with these folds alone."""
+        """Keep only these folds."""
         self.weights = [weight[folds] for weight in self.weights]
         self._allocate()
 
     def targets(self, y: Tensor) -> Tensor:
-        """(N,) classes to (N, 1) or, beyond two classes, (N, C) probabilities."""
+        """Convert (N,) classes to (N, 1) probabilities; with more than two classes, to (N, C)."""
         if self.is_binary:
             return y.float().unsqueeze(1)
         return nn.functional.one_hot(y, self.columns.shape[2]).float()
 
     def views(self, part: slice) -> tuple[Tensor, ...]:
-        """What `backward` needs for a run of folds."""
+        """Return the tensors that `backward` needs for a slice of folds."""
         return self.columns[part].flatten(1, 2), self.gradients[0][part].flatten(1, 2)
 
     def backward(self, views: tuple[Tensor, ...], X: Tensor, targets: Tensor, kept: Tensor | None) -> None:  # noqa: ARG002
         """Write the gradient of the mean cross-entropy into `gradients`.
 
         Args:
-            views: of the folds that X belongs to.
+            views: from `views`, for the folds of X.
             X: (F, B, D + 1).
             targets: (F, 1 or C, B).
-            kept: nothing to drop here.
+            kept: unused; there is no dropout here.
         """
         columns, gradient = views
         error = torch.bmm(columns, X.transpose(1, 2))
@@ -74,12 +74,12 @@ class Linear:
         torch.baddbmm(gradient, error, X, beta=0, alpha=1 / X.shape[1], out=gradient)
 
     def predict(self, fold: int, X: Tensor) -> Tensor:
-        """(N, D + 1) features to the (R, N) classes that a fold's fits see in them."""
+        """Predict (R, N) classes of (N, D + 1) features with the R fits of a fold."""
         scores = self.columns[fold] @ X.T
         return (scores[:, 0] > 0).long() if self.is_binary else scores.argmax(dim=1)
 
     def parameters(self, weights: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
-        """One fit's weights, as kept here, to weight (C, D) and bias (C,)."""
+        """Convert one fit's weights, as stored here, to weight (C, D) and bias (C,)."""
         [weight] = weights
         if self.is_binary:
             weight = torch.stack([-weight[1], weight[0]])
@@ -94,19 +94,19 @@ class MLP:
         self.gradients = [torch.empty_like(weight) for weight in self.weights]
 
     def refresh(self) -> None:
-        """Nothing is derived from the weights."""
+        """Do nothing: no tensor is derived from the weights."""
 
     def keep(self, folds: Tensor) -> None:
-        """Go on with these folds alone."""
+        """Keep only these folds."""
         self.weights = [weight[folds] for weight in self.weights]
         self.gradients = [torch.empty_like(weight) for weight in self.weights]
 
     def targets(self, y: Tensor) -> Tensor:
-        """(N,) classes to (N, C) probabilities."""
+        """Convert (N,) classes to (N, C) probabilities."""
         return nn.functional.one_hot(y, self.weights[1].shape[2]).float()
 
     def views(self, part: slice) -> tuple[Tensor, ...]:
-        """What `backward` needs for a run of folds."""
+        """Return the tensors that `backward` needs for a slice of folds."""
         hidden, output = (weight[part] for weight in self.weights)
         hidden_gradient, output_gradient = (gradient[part] for gradient in self.gradients)
         return hidden.flatten(1, 2), output.flatten(0, 1), hidden_gradient.flatten(1, 2), output_gradient.flatten(0, 1)
@@ -115,10 +115,10 @@ class MLP:
         """Write the gradient of the mean cross-entropy into `gradients`.
 
         Args:
-            views: of the folds that X belongs to.
+            views: from `views`, for the folds of X.
             X: (F, B, D + 1).
             targets: (F, C, B).
-            kept: (H, B) factors, 0 for a dropped unit; the same for all fits, which draw the same numbers.
+            kept: (H, B) factors, 0 for a dropped unit. All fits share them, because they draw the same numbers.
         """
         hidden, output, hidden_gradient, output_gradient = views
         num_folds, num_rows = X.shape[:2]
@@ -135,18 +135,18 @@ class MLP:
         torch.bmm(error.view(num_folds, -1, num_rows), X, out=hidden_gradient)
 
     def predict(self, fold: int, X: Tensor) -> Tensor:
-        """(N, D + 1) features to the (R, N) classes that a fold's fits see in them."""
+        """Predict (R, N) classes of (N, D + 1) features with the R fits of a fold."""
         hidden, output = (weight[fold] for weight in self.weights)
         active = (hidden.flatten(0, 1) @ X.T).sigmoid_().view(*hidden.shape[:2], -1)
         return torch.baddbmm(output[:, :, -1:], output[:, :, :-1], active).argmax(dim=1)
 
     def parameters(self, weights: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
-        """One fit's weights to those of `classifier.Fit`: (H, D), (H,), (C, H), (C,)."""
+        """Convert one fit's weights to those of `classifier.Fit`: (H, D), (H,), (C, H), (C,)."""
         return tuple(part.numpy().copy() for weight in weights for part in (weight[:, :-1], weight[:, -1]))
 
 
 class Adam:
-    """Adam of torch's defaults with a weight decay for each fit, added to the gradient.
+    """Adam with torch's defaults and a weight decay for each fit, added to the gradient.
 
     Args:
         weights: (F, R, …) each.
@@ -163,11 +163,11 @@ class Adam:
         self._decayed = [torch.empty_like(weight) for weight in weights]
 
     def step(self, weights: list[Tensor], gradients: list[Tensor]) -> None:
-        """Change the weights in place."""
+        """Update the weights in place."""
         for weight, gradient, decayed, step in zip(weights, gradients, self._decayed, self._steps, strict=True):
             torch.addcmul(gradient, self._l2, weight, out=decayed)
             step.add_(1)
-        # one pass over memory; what torch.optim.Adam(fused=True) calls, without a step's bookkeeping in Python
+        # torch.optim.Adam(fused=True) calls this too: one pass over memory, here without its Python bookkeeping
         torch._fused_adam_(
             weights,
             self._decayed,
@@ -185,7 +185,7 @@ class Adam:
         )
 
     def keep(self, folds: Tensor) -> None:
-        """Go on with these folds alone."""
+        """Keep only these folds."""
         self._l2 = self._l2[folds]
         self._means = [mean[folds] for mean in self._means]
         self._squares = [square[folds] for square in self._squares]
@@ -193,7 +193,7 @@ class Adam:
 
 
 class RMSprop:
-    """RMSprop of torch's defaults with a weight decay for each fit, added to the gradient.
+    """RMSprop with torch's defaults and a weight decay for each fit, added to the gradient.
 
     Args:
         weights: (F, R, …) each.
@@ -207,13 +207,13 @@ class RMSprop:
         self._squares = [torch.zeros_like(weight) for weight in weights]
 
     def step(self, weights: list[Tensor], gradients: list[Tensor]) -> None:
-        """Change the weights in place."""
+        """Update the weights in place."""
         for weight, gradient, square in zip(weights, gradients, self._squares, strict=True):
             decayed = torch.addcmul(gradient, self._l2, weight)
             square.mul_(self.alpha).addcmul_(decayed, decayed, value=1 - self.alpha)
             weight.addcdiv_(decayed, square.sqrt().add_(self.epsilon), value=-self.learning_rate)
 
     def keep(self, folds: Tensor) -> None:
-        """Go on with these folds alone."""
+        """Keep only these folds."""
         self._l2 = self._l2[folds]
         self._squares = [square[folds] for square in self._squares]

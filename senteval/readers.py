@@ -1,10 +1,10 @@
 """Readers of SentEval's file formats, each with its quirks.
 
-A reader takes the files of one part of a split and returns its rows in file order. Sentences
-are SentEval's tokens joined by single spaces; a line without tokens is the empty sentence and
-counts. Which separators end a line follows SentEval too: the STS and the one-sentence-a-line
-files are cut by `str.splitlines`, which also cuts at form feeds and Unicode separators, the
-others only at line feeds and carriage returns.
+A reader takes the files of one part of a split and returns its rows in file order. A sentence is
+its tokens joined by single spaces, as in SentEval. A line without tokens is an empty sentence and
+counts as a row. Lines end where they end in SentEval: `str.splitlines` cuts the STS and the
+one-sentence-a-line files, so form feeds and Unicode separators end a line too. In the other files,
+only line feeds and carriage returns do.
 """
 
 import math
@@ -26,11 +26,11 @@ class Rows:
     """Rows of one part of a split, in file order."""
 
     sentences: list[str]
-    """The sentences, or the first ones of the pairs."""
+    """The sentences, or the first sentences of the pairs."""
     partners: list[str] | None
     """The second sentences of the pairs; None for single sentences."""
     labels: list[float]
-    """A gold score or class number a row."""
+    """One gold score or class number for each row."""
 
 
 Reader = Callable[[Sequence[Path]], Rows]
@@ -45,7 +45,7 @@ def read_sts(files: Sequence[Path]) -> Rows:
     pairs, gold = _text(pairs_file, "utf-8").splitlines(), _text(gold_file, "utf-8").splitlines()
     if len(pairs) != len(gold):
         raise DataError(
-            f"{pairs_file} has {len(pairs)} lines and {gold_file} has {len(gold)}, but they go together line by line",
+            f"{pairs_file} has {len(pairs)} lines and {gold_file} has {len(gold)}, but both need the same number",
             files=files,
         )
     scores = _each(gold_file, gold, lambda line: _score(line) if line.strip() else None)
@@ -63,7 +63,7 @@ def read_sts(files: Sequence[Path]) -> Rows:
 
 
 def _score(text: str) -> float:
-    """A gold score; `nan` and `inf` are numbers to Python, but would make the whole task's score one."""
+    """Parse a gold score. Python also accepts `nan` and `inf`, which would make the score of the whole task NaN."""
     score = float(text)
     if not math.isfinite(score):
         raise ValueError(f"a score of {text}")
@@ -71,7 +71,7 @@ def _score(text: str) -> float:
 
 
 def read_sts_benchmark(files: Sequence[Path]) -> Rows:
-    """STS-B: named csv, but tab-separated and without quoting; gold, first, second are fields 5 to 7 of 7 or 9."""
+    """STS-B: named csv, but tab-separated without quoting. Fields 5 to 7 (of 7 or 9) are gold, first, second."""
     return _pairs(files, _lines(files[0], "utf-8"), first=5, second=6, label=4, parse=_score)
 
 
@@ -173,7 +173,7 @@ def _lines(file: Path, encoding: str) -> list[str]:
 
 
 def _text(file: Path, encoding: str) -> str:
-    """The file's text, CRLF and lone CR turned into LF."""
+    """Read the file's text, with CRLF and lone CR turned into LF."""
     try:
         return file.read_text(encoding=encoding)
     except UnicodeDecodeError as error:

@@ -1,8 +1,8 @@
-"""SentEval's trained relatedness model, behind the `-finetune` tasks.
+"""SentEval's trained relatedness model, used by the `-finetune` tasks.
 
-A softmax layer over `|u - v|` and `u * v` learns to spread its probability over the scores
-1 to 5 as the gold score lies between them (Tai et al. 2015); its answer is the expected score.
-This is not what the STS tables show: there, nothing is trained.
+A softmax layer over `|u - v|` and `u * v` learns a probability for each score from 1 to 5, such
+that the expected score is the gold score (Tai et al. 2015). It predicts the expected score. The
+usual STS tables train nothing and are something else.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ TENACITY = 3
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained relatedness model's work."""
+    """Results of a trained relatedness model."""
 
     dev_spearman: float
     predictions: np.ndarray
@@ -58,8 +58,8 @@ def score_regressor(data: TaskData, embed: Embed, *, seed: int, progress: Progre
 def spread_scores(gold: np.ndarray) -> np.ndarray:
     """(N, 5) target probabilities of N gold scores: 3.6 becomes 0.4 on 3 and 0.6 on 4.
 
-    Below 1 the row sums to less than 1, since there is no score 0: SentEval's own shortcoming,
-    which STS-B's scores from 0 to 5 meet.
+    Below 1 the row sums to less than 1, because there is no score 0. SentEval has this flaw too,
+    and it affects STS-B, whose scores go from 0 to 5.
     """
     return np.maximum(0, 1 - np.abs(gold[:, None] - np.arange(1, NUM_SCORES + 1))).astype(np.float32)
 
@@ -76,14 +76,14 @@ def fit_relatedness(
 ) -> Fit:
     """Train with Adam on the mean squared error of the probabilities, until dev Spearman stops rising.
 
-    Fifty epochs make a round; as in SentEval, the fourth round without a better dev score is the
-    last one but the counter is never reset, and the best round's weights are kept.
+    A round is fifty epochs. As in SentEval, the fourth round without a better dev score ends the
+    training, and the counter is never reset. The weights of the best round are kept.
 
     Args:
-        train_X: (N, F) features; dev_X and test_X likewise.
-        train_gold: (N,) gold scores; dev_gold likewise.
-        seed: of the starting weights and of the order of batches.
-        progress: called with epochs done and the most there can be.
+        train_X: (N, F) features; the same form for dev_X and test_X.
+        train_gold: (N,) gold scores; the same form for dev_gold.
+        seed: decides the starting weights and the order of batches.
+        progress: called with epochs done and the largest possible number.
     """
     import torch
 

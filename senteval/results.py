@@ -1,4 +1,4 @@
-"""What an evaluation reports: SentEval's nested results, and beside them one small typed score a task."""
+"""Results of an evaluation: SentEval's nested dicts, and one small typed score for each task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from senteval.tasks import STS_TASKS, TRANSFER_TASKS
 
 @dataclass(frozen=True, kw_only=True)
 class StsScore:
-    """Correlations × 100, summed up as the evaluation's aggregation says; None where undefined, with the reason."""
+    """Correlations × 100 over the subsets, by the evaluation's aggregation; None with a `reason` if undefined."""
 
     spearman: float | None
     pearson: float | None
@@ -25,7 +25,7 @@ class StsScore:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferScore:
-    """Accuracies of a classifier on the embeddings, and MRPC's F1, in percent."""
+    """Accuracies of a classifier on the embeddings, and F1 for MRPC, in percent."""
 
     devacc: float
     acc: float
@@ -40,7 +40,7 @@ class TransferScore:
 
 @dataclass(frozen=True, kw_only=True)
 class RegressorScore:
-    """Correlations × 100 of SentEval's trained relatedness model; `mse` is in squared points of the gold scale."""
+    """Correlations × 100 of SentEval's trained relatedness model; `mse` is in squared units of the gold scale."""
 
     dev_spearman: float
     spearman: float | None
@@ -64,12 +64,12 @@ class Results:
     mode: Mode
     aggregation: Aggregation
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """SentEval's result dict of each task, in plain numbers that JSON takes: correlations between -1 and 1,
+    """SentEval's result dict of each task, in plain numbers that fit JSON: correlations between -1 and 1,
     accuracies in percent."""
     scores: dict[str, Score] = field(default_factory=dict)
-    """The same in short; correlations × 100."""
+    """The scores of each task in short form; correlations × 100."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """Tasks asked for that the mode does not report, with the reason."""
+    """Requested tasks that the mode does not report, with the reason."""
     num_sentences: int = 0
     """Distinct sentences encoded."""
 
@@ -84,7 +84,7 @@ class Results:
         return self.average(TRANSFER_TASKS)
 
     def headline(self, task: str) -> float | None:
-        """The number that tables show of a task; None if it was not run or is undefined."""
+        """The number that tables show for a task; None if it did not run or is undefined."""
         score = self.scores.get(task)
         return None if score is None else score.headline(self.mode)
 

@@ -1,7 +1,7 @@
-"""Tables as in the papers: header and rows of strings, for whoever draws them.
+"""Tables as in the papers: header and rows of strings, for any program that draws tables.
 
-This is the only place where scores are rounded. A task that was not run or is undefined is a
-dash, and so is the average then.
+Scores are rounded only here. A task that did not run or is undefined shows a dash, and so does the
+average.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from senteval.tasks import STS_TASKS, TASKS, TRANSFER_TASKS
 
 DASH = "-"
 AVERAGE = "Avg."
-# the only two with a development set; the papers show no average over them
+# only these two have a development set; the papers show no average over them
 STS_DEV_TASKS = ("STSBenchmark", "SICKRelatedness")
 
 
@@ -26,7 +26,7 @@ class Table:
 
 
 def sts_columns(mode: Mode) -> tuple[str, ...]:
-    """STS12 to STS16, STSBenchmark, SICKRelatedness and `Avg.`; in `dev` mode the two with a development set."""
+    """STS12 to STS16, STSBenchmark, SICKRelatedness and `Avg.`; in `dev` mode, the two with a development set."""
     return STS_DEV_TASKS if mode == "dev" else (*STS_TASKS, AVERAGE)
 
 
@@ -41,7 +41,7 @@ def transfer_table(results: Mapping[str, Results] | Results, *, baseline: str | 
 
 
 def other_table(results: Mapping[str, Results] | Results, *, baseline: str | None = None) -> Table | None:
-    """The tasks of the results that neither of the two tables has; None if there are none."""
+    """Tasks of the results that are in neither of the two other tables; None if there are none."""
     shown = {*STS_TASKS, *TRANSFER_TASKS}
     ran = {task for one in _by_name(results).values() for task in one.scores}
     columns = tuple(task for task in TASKS if task in ran and task not in shown)
@@ -51,12 +51,12 @@ def other_table(results: Mapping[str, Results] | Results, *, baseline: str | Non
 def score_table(
     results: Mapping[str, Results] | Results, columns: Sequence[str], *, baseline: str | None = None
 ) -> Table:
-    """One row a model.
+    """Return one row for each model.
 
     Args:
-        results: of one model: no name in front of the row; or of several by name, all of the same mode.
+        results: of one model, whose row has no name; or of several models by name, all of the same mode.
         columns: names of tasks; `Avg.` is the mean of the others.
-        baseline: a name among the results, say the teacher's: each other row is followed by its difference to it.
+        baseline: a name in the results, such as the teacher's. Each other row is followed by its difference to it.
 
     Raises:
         ValueError: the results are of different modes, or the baseline is not among them.
@@ -78,13 +78,13 @@ def score_table(
 
 
 def column_values(results: Results, columns: Sequence[str]) -> list[float | None]:
-    """The unrounded numbers of a row; None for a dash."""
+    """The unrounded numbers of a row; None stands for a dash."""
     tasks = [column for column in columns if column != AVERAGE]
     return [results.average(tasks) if column == AVERAGE else results.headline(column) for column in columns]
 
 
 def format_score(value: float | None, *, signed: bool = False) -> str:
-    """Two decimals, or a dash."""
+    """Format with two decimals, or as a dash."""
     if value is None:
         return DASH
     # adding zero turns a rounded -0.0 into 0.0

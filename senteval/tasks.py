@@ -1,6 +1,7 @@
-"""The tasks as data: which files, how many rows, which protocol, which metric, whose work.
+"""All tasks as data: files, numbers of rows, protocol, metric, citation.
 
-Paths are relative to the data folder, the one that holds `downstream/`.
+To add a task, add an entry to `_ALL_TASKS`. Paths are relative to the data folder, which holds
+`downstream/`.
 """
 
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ Metric = Literal["spearman", "accuracy"]
 
 @dataclass(frozen=True)
 class Part:
-    """Files that are read together, and the number of rows known to be in them."""
+    """Files that are read together, their number of rows, and their reader."""
 
     files: tuple[str, ...]
     size: int
@@ -28,7 +29,7 @@ class Part:
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """A named part of a task: a subset of STS12 to STS16, or train, dev, test."""
+    """A named split of a task: a subset of STS12 to STS16, or train, dev, test."""
 
     name: str
     parts: tuple[Part, ...]
@@ -44,23 +45,23 @@ class Task:
     """One task of SentEval."""
 
     name: str
-    """As in the tables of the papers and in SentEval's own code."""
+    """As in the papers' tables and in SentEval's code."""
     kind: Kind
-    """`sts`: correlation of cosines, nothing trained. `inner_kfold`, `kfold`, `split`: SentEval's three ways to
+    """`sts`: correlation of cosines; nothing is trained. `inner_kfold`, `kfold`, `split`: SentEval's three ways to
     validate a classifier. `regressor`: SentEval's trained relatedness model."""
     splits: tuple[SplitSpec, ...]
     """In SentEval's order."""
     metric: Metric
-    """What the tables show."""
+    """The score that the tables show."""
     citation: str
     num_classes: int = 0
-    """Of a classification task."""
+    """Classes of a classification task; 0 for the others."""
     test_splits: tuple[str, ...] = ("test",)
-    """Splits that the `test` and `fasttest` scores of an `sts` task come from."""
+    """Splits of the `test` and `fasttest` scores of an `sts` task."""
     dev_splits: tuple[str, ...] = ()
-    """Splits that its `dev` score comes from; none if the task has no development set."""
+    """Splits of its `dev` score; none if the task has no development set."""
     sort_rows: bool = True
-    """Whether SentEval sorts the rows by length before it encodes them, or leaves them as in the file."""
+    """Whether SentEval sorts the rows by length before it encodes them; else they keep the order of the file."""
 
 
 def _sts(year: int, citation: str, **subsets: int) -> Task:
@@ -131,7 +132,7 @@ _ALL_TASKS = (
         "Agirre et al. 2012, SemEval-2012 Task 6",
         **{"MSRpar": 750, "MSRvid": 750, "SMTeuroparl": 459, "surprise.OnWN": 750, "surprise.SMTnews": 399},
     ),
-    # without SMT, whose sentences may not be passed on
+    # without SMT, whose sentences may not be redistributed
     _sts(13, "Agirre et al. 2013, *SEM 2013 shared task", FNWN=189, headlines=750, OnWN=561),
     _sts(
         14,
@@ -243,10 +244,10 @@ TASK_SETS = {"sts": STS_TASKS, "transfer": TRANSFER_TASKS, "full": (*STS_TASKS, 
 
 
 def find_task(name: str) -> Task:
-    """The task of that name.
+    """Return the task of that name.
 
     Raises:
-        UsageError: there is none; the hint names the nearest one.
+        UsageError: there is none; the hint names the closest one.
     """
     if name in TASKS:
         return TASKS[name]
@@ -257,10 +258,10 @@ def find_task(name: str) -> Task:
 
 
 def resolve_tasks(names: str | Iterable[str]) -> tuple[Task, ...]:
-    """The tasks behind names of tasks and task sets, each once, in the order asked for.
+    """Return the tasks that names of tasks and task sets stand for, each once, in the given order.
 
     Raises:
-        UsageError: there is no such task, or none at all was named.
+        UsageError: a name is unknown, or there are no names.
     """
     wanted: dict[str, Task] = {}
     for name in [names] if isinstance(names, str) else names:

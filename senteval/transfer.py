@@ -1,4 +1,4 @@
-"""Transfer tasks: features from embeddings, then one of SentEval's three ways to validate a classifier on them."""
+"""Transfer tasks: turn embeddings into features, then validate a classifier in one of SentEval's three ways."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from senteval.validation import ClassifierSettings
 
 Progress = Callable[[int, int], None]
-"""Called with steps done and steps in all."""
+"""Called with steps done and total steps."""
 
 
 def no_progress(done: int, total: int) -> None:
-    """For callers that do not want to know."""
+    """Do nothing: the default progress callback."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +26,13 @@ class Protocol:
 
     settings: "ClassifierSettings"
     num_folds: int
-    """Of the tasks without a development set of their own."""
+    """Folds of the tasks that have no development set."""
     sequential: bool = False
-    """Train one classifier after another, as SentEval does, and not many at once."""
+    """Train one classifier after another, as SentEval does, instead of many at once."""
 
 
 def protocol_of(mode: Mode, *, sequential: bool = False) -> Protocol:
-    """SimCSE's evaluation: `test` is thorough, `dev` and `fasttest` train shorter and on fewer folds."""
+    """Return the protocol of SimCSE's evaluation: `dev` and `fasttest` train shorter and on fewer folds than `test`."""
     from senteval.validation import FAST, FULL
 
     settings, num_folds = (FULL, 10) if mode == "test" else (FAST, 5)
@@ -76,7 +76,7 @@ def score_transfer(
 
 
 def _num_fits(kind: str, num_folds: int) -> int:
-    """Classifiers that a protocol trains: four l2 strengths a fold, and one more for each pick."""
+    """Number of classifiers that a protocol trains: four l2 strengths a fold, and one more for each pick."""
     return {"inner_kfold": 4 * num_folds**2 + num_folds, "kfold": 4 * num_folds + 1}.get(kind, 4)
 
 

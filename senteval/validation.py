@@ -1,9 +1,9 @@
 """SentEval's three validation protocols: nested k-fold, k-fold then test, and train / dev / test.
 
-Each picks the l2 strength by dev accuracy and reports the test accuracy of the pick. Scores
-are percentages rounded to two decimals where SentEval rounds them, since it compares rounded
-ones. `sequential=True` trains one classifier after another, in the order the protocol is
-told; otherwise `senteval.batched` trains them together, to the same numbers.
+Each picks the l2 strength by dev accuracy and reports the test accuracy of the pick. Scores are
+percentages. They are rounded to two decimals wherever SentEval rounds them, because it compares
+rounded scores. `sequential=True` trains one classifier after another, in the protocol's order.
+Otherwise `senteval.batched` trains them together, with the same numbers.
 
 Letters: N rows, D features, C classes.
 """
@@ -23,7 +23,7 @@ __all__ = ["FAST", "FULL", "ClassifierSettings", "Score", "inner_kfold", "kfold_
 L2_GRID = (1e-5, 1e-4, 1e-3, 1e-2)
 
 INNER_FOLDS_SEED = 1111
-"""The nested protocol's folds do not follow the settings' seed."""
+"""Seed of the nested protocol's folds; they do not depend on the settings' seed."""
 
 Labeled = tuple[np.ndarray, np.ndarray]
 """(N, D) features and (N,) classes."""
@@ -31,17 +31,17 @@ Labeled = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Score:
-    """What a protocol measured, in percent."""
+    """Scores of a protocol, in percent."""
 
     devacc: float
     acc: float
     fold_dev: tuple[float, ...] = ()
-    """One per outer fold; empty outside the nested protocol."""
+    """One for each outer fold; empty in the other protocols."""
     fold_test: tuple[float, ...] = ()
     predictions: np.ndarray | None = None
     """(N,) classes of the test rows; None in the nested protocol."""
     num_steps: int = 0
-    """Optimizer steps of all classifiers together: what it costs to train them one after another."""
+    """Optimizer steps of all classifiers together: the cost of training them one after another."""
 
 
 def inner_kfold(
@@ -53,21 +53,21 @@ def inner_kfold(
     sequential: bool = False,
     progress: Progress | None = None,
 ) -> Score:
-    """Nested k-fold of a two-class task (MR, CR, SUBJ, MPQA).
+    """Run nested k-fold on a two-class task (MR, CR, SUBJ, MPQA).
 
-    In each outer fold, inner folds pick the l2 strength; one more fit, which holds out a part
-    of the outer training rows to stop by, is scored on the outer test rows.
+    In each outer fold, inner folds pick the l2 strength. One more fit is then scored on the outer
+    test rows; it holds out a part of the outer training rows to decide when to stop.
 
     Args:
         X: (N, D) features.
         y: (N,) classes, 0 or 1.
-        num_folds: k of both levels; k²·4 + k classifiers are trained.
+        num_folds: k, for both levels; 4·k² + k classifiers are trained.
         settings: how a classifier is trained.
         sequential: train one after another.
-        progress: told how many more classifiers are done.
+        progress: called with the number of classifiers finished since the last call.
 
     Returns:
-        Means over the outer folds, and the outer folds' own scores.
+        Means over the outer folds, and the scores of each outer fold.
 
     Raises:
         ValueError: X and y do not fit together, or there are too few rows for the folds.
@@ -102,7 +102,7 @@ def kfold_then_test(
     sequential: bool = False,
     progress: Progress | None = None,
 ) -> Score:
-    """k-fold on the training rows picks the l2 strength; one more fit is scored on test (TREC, MRPC).
+    """Pick the l2 strength by k-fold on the training rows, then score one more fit on test (TREC, MRPC).
 
     Args:
         train_X: (N, D) features.
@@ -110,10 +110,10 @@ def kfold_then_test(
         test_X: (M, D) features.
         test_y: (M,) classes.
         num_classes: C.
-        num_folds: k; k·4 + 1 classifiers are trained.
+        num_folds: k; 4·k + 1 classifiers are trained.
         settings: how a classifier is trained.
         sequential: train one after another.
-        progress: told how many more classifiers are done.
+        progress: called with the number of classifiers finished since the last call.
 
     Raises:
         ValueError: features and classes do not fit together, or there are too few rows for the folds.
@@ -137,19 +137,19 @@ def split(
     sequential: bool = False,
     progress: Progress | None = None,
 ) -> Score:
-    """Dev picks the l2 strength, and the same fit is scored on test (SST2, SST5, SICK-E).
+    """Pick the l2 strength on dev, and score the same fit on test (SST2, SST5, SICK-E).
 
-    SentEval trains the picked classifier a second time, from the same seed and so to the same
-    weights; here it is kept.
+    SentEval trains the picked classifier a second time, from the same seed and therefore to the
+    same weights. Here the first fit is used.
 
     Args:
         train: (N, D) features and (N,) classes, 0 to C - 1.
         dev: the same for the dev rows.
         test: the same for the test rows.
         num_classes: C.
-        settings: how a classifier is trained; 4 are.
+        settings: how a classifier is trained; there are 4.
         sequential: train one after another.
-        progress: told how many more classifiers are done.
+        progress: called with the number of classifiers finished since the last call.
 
     Raises:
         ValueError: features and classes do not fit together.
@@ -163,7 +163,7 @@ def split(
 
 
 class _Data:
-    """A task's parts one below the other, so that every fit is a matter of row numbers."""
+    """All parts of a task in one array, so that a fit only needs row numbers."""
 
     def __init__(
         self,
@@ -187,19 +187,19 @@ class _Data:
         self._how = (settings, num_classes, progress)
 
     def fit(self, folds: Sequence[Fold]) -> list[list[Fit]]:
-        """For each fold one fit per l2 strength."""
+        """Train one fit per l2 strength for each fold."""
         fits = self._train(self.X, torch.from_numpy(self.y), folds, *self._how)
         self.num_steps += sum(fit.num_steps for fold in fits for fit in fold)
         return fits
 
     def test(self, fit: Fit, rows: np.ndarray) -> tuple[float, np.ndarray]:
-        """Accuracy on these rows in percent, rounded, and the classes predicted."""
+        """Return the accuracy on these rows in percent, rounded, and the predicted classes."""
         predictions = fit.predict(self.X[rows])
         return _percent(int((predictions == self.y[rows]).sum()) / len(rows)), predictions
 
 
 def _stratified(rows: np.ndarray, y: np.ndarray, num_folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Split these rows into k folds: k pairs of row numbers, to train on and to score on."""
+    """Split these rows into k folds: k pairs of row numbers, for training and for scoring."""
     from sklearn.model_selection import StratifiedKFold
 
     folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed).split(rows, y[rows])
@@ -207,7 +207,7 @@ def _stratified(rows: np.ndarray, y: np.ndarray, num_folds: int, seed: int) -> l
 
 
 def _pick(grids: Sequence[Sequence[Fit]]) -> tuple[float, float]:
-    """The l2 strength with the best dev accuracy over folds, the first of equals, and that accuracy in percent."""
+    """Return the l2 strength with the best dev accuracy over folds (the first if tied), and that accuracy in %."""
     accuracies = [[fit.dev_accuracy for fit in fits] for fits in zip(*grids, strict=True)]
     means = [_percent(np.mean(folds) if len(folds) > 1 else folds[0]) for folds in accuracies]
     best = int(np.argmax(means))
@@ -215,6 +215,6 @@ def _pick(grids: Sequence[Sequence[Fit]]) -> tuple[float, float]:
 
 
 def _percent(accuracy: Any) -> float:
-    # NumPy's floats and Python's round differently in the last digit now and then: SentEval's
-    # means are NumPy's, its single accuracies Python's, and each stays what it is
+    # NumPy's and Python's floats sometimes round differently in the last digit. SentEval's means are
+    # NumPy's and its single accuracies Python's, so the type of `accuracy` is kept
     return float(round(100 * accuracy, 2))

@@ -1,8 +1,8 @@
-"""One function on many items, on all cores: by forked processes where the system forks, else in this one.
+"""Run one function on many items, on all cores: in forked processes on Linux, else in this process.
 
-Threads would not do: the work is thousands of torch calls of some microseconds each, and handing
-Python's lock back and forth between them costs more than a second core brings (measured: no gain).
-A fork copies nothing, needs no guard in the caller's script, and is what torch's DataLoader does.
+Threads do not help: the work is thousands of torch calls of a few microseconds each, and passing
+Python's lock between threads costs more than a second core gains (measured: no gain). A fork copies
+nothing and needs no guard in the caller's script; torch's DataLoader forks too.
 """
 
 import multiprocessing
@@ -21,12 +21,12 @@ import torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Count = Callable[[int], object]
-"""Told how much more is done."""
+"""Called with the amount of work done since the last call."""
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One torch thread: where operations are small, threads that wait for each other on busy cores crawl."""
+    """Use one torch thread: with small operations on busy cores, threads that wait for each other are very slow."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -38,17 +38,17 @@ def one_thread() -> Iterator[None]:
 def map_on_cores(
     function: Callable[[Item, Count], Result], items: Sequence[Item], num_workers: int, count: Count
 ) -> list[Result]:
-    """Results of `function(item, count)`, in the items' order.
+    """Return the results of `function(item, count)`, in the order of the items.
 
     Args:
-        function: may call its `count`; what it is told reaches the caller's. Must not use a GPU.
-        items: the costliest first, for an even share.
-        num_workers: most processes at work.
+        function: may call its `count`, which calls the caller's. It must not use a GPU.
+        items: the most costly first, so that the work is shared evenly.
+        num_workers: largest number of processes.
         count: called in this process.
 
     Raises:
-        RuntimeError: a process ended without a word, killed for its memory perhaps.
-        Exception: whatever `function` raised; the other processes are ended.
+        RuntimeError: a process ended without a result; it may have been killed for lack of memory.
+        Exception: any exception of `function`; the other processes are stopped.
     """
     with one_thread():
         if min(num_workers, len(items)) < 2 or not _can_fork():
@@ -57,7 +57,7 @@ def map_on_cores(
 
 
 def _can_fork() -> bool:
-    # macOS has fork too, but its frameworks do not survive it; a daemon may have no children
+    # macOS can fork too, but its frameworks break; a daemon process may have no children
     return sys.platform == "linux" and not multiprocessing.current_process().daemon
 
 
@@ -110,10 +110,10 @@ def _work(
     writer: connection.Connection,
     readers: Sequence[connection.Connection],
 ) -> None:
-    """Take item after item; send `(None, count)` on the way and `(number, result)` at the end of each."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it ends its workers
+    """Take one item after another; send `(None, count)` during the work and `(number, result)` after each item."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and stops its workers
     for reader in readers:
-        reader.close()  # or a worker whose parent was killed would not notice that nobody listens
+        reader.close()  # else a worker would not notice that its parent was killed
     try:
         while True:
             with taken.get_lock():
@@ -124,13 +124,13 @@ def _work(
     except BrokenPipeError:
         pass
     except Exception as error:
-        error.add_note(traceback.format_exc())  # the traceback itself does not travel
+        error.add_note(traceback.format_exc())  # a traceback cannot be sent to another process
         writer.send((None, error))
 
 
 @contextmanager
 def _quiet_fork() -> Iterator[None]:
-    """Fork without being told that threads and tokenizers do not survive it: the workers use neither."""
+    """Silence the warnings that threads and tokenizers break after a fork: the workers use neither."""
     name = "TOKENIZERS_PARALLELISM"
     before = os.environ.get(name)
     os.environ.setdefault(name, "true")

@@ -181,5 +181,5 @@ def test_scikit_learns_classifier_is_refused_and_unknown_settings_are_warned_of(
     with pytest.raises(UsageError, match="usepytorch=False"):
         engine.SE({"task_path": tmp_path, "usepytorch": False}, batcher).eval("MR")
     params = {"task_path": tmp_path, "kfold": 2, "classifier": {"nhid": 0, "noreg": True}}
-    with pytest.warns(UserWarning, match="no use for noreg"):
+    with pytest.warns(UserWarning, match="noreg has no effect"):
         engine.SE(params, batcher).eval("MR")
