@@ -9,7 +9,6 @@ import random
 import shlex
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
@@ -17,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmarks import tables
 from benchmarks.peer import SideFailed
 from distilcse_cli import console
 from distilcse_cli.errors import DataError, DistilCSEError
@@ -24,7 +24,6 @@ from distilcse_cli.evaluation.boundary import senteval_errors
 from distilcse_cli.files import write_json
 from distilcse_cli.runtime import Runtime, num_usable_cores
 
-RESULTS = Path(__file__).parent / "results"
 SHARED_DATA = Path(os.environ.get("DISTILCSE_DATA", Path(__file__).resolve().parent.parent.parent / "shared" / "data"))
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "sentence-transformers")
 
@@ -60,18 +59,14 @@ def run(main: Callable[[], None]) -> None:
 
 
 def new_parser(doc: str | None) -> argparse.ArgumentParser:
-    """A parser with the options of every benchmark: `--rounds`, `--threads` and `--out`."""
+    """A parser with the options of every benchmark."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     cores = num_usable_cores()
     parser.add_argument("--rounds", type=whole(), default=7)
     parser.add_argument("--threads", type=whole(cores), default=cores, help="of each side (default: all cores)")
+    parser.add_argument("--model", default="all-minilm-l6", help="folder, catalogue name or hub id")
     parser.add_argument("--out", type=Path, help="result file (default: benchmarks/results/NAME.json)")
     return parser
-
-
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add `--model`."""
-    parser.add_argument("--model", default="all-minilm-l6", help="folder, catalogue name or hub id")
 
 
 def whole(most: int | None = None) -> Callable[[str], int]:
@@ -112,19 +107,18 @@ def compare(
         figures = _alternate(sides, rounds, unit)
         facts = {name: side.facts for name, side in sides.items()}
     rates = {name: [one["num"] / one["seconds"] for one in of_side] for name, of_side in figures.items()}
-    told = {
+    return {
         name: {
             "unit": unit,
             "rate": spread(rates[name]),
             "rates": rates[name],
-            "ratio": spread(ratios(rates[ours], rates[name])),
+            "ratio": spread([mine / other for mine, other in zip(rates[ours], rates[name], strict=True)]),
             "resident_bytes": max(one["resident_bytes"] for one in of_side),
             "last_round": of_side[-1],
             "facts": facts[name],
         }
         for name, of_side in figures.items()
-    }
-    return told, failed
+    }, failed
 
 
 @contextmanager
@@ -156,18 +150,6 @@ def _alternate(sides: Mapping[str, Side], rounds: int, unit: str) -> dict[str, l
     return figures
 
 
-def take_turns(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each function in each round; in every round they run one after the other, in this process."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds):
-        for name, work in sides.items():
-            started = time.perf_counter()
-            work()
-            seconds[name].append(time.perf_counter() - started)
-        console.log(f"round {number + 1} of {rounds}: " + ", ".join(f"{n} {s[-1]:.2f} s" for n, s in seconds.items()))
-    return seconds
-
-
 def without_bf16(names: Iterable[str], runtime: Runtime) -> dict[str, str]:
     """The sides among `names` to leave out because this CPU would emulate their bf16, each with this reason."""
     if runtime.dtype == "bfloat16":
@@ -178,28 +160,6 @@ def without_bf16(names: Iterable[str], runtime: Runtime) -> dict[str, str]:
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Median and range."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
-def ratios(rates: Sequence[float], others: Sequence[float]) -> list[float]:
-    """Each value of `rates` over the one of `others` in the same round."""
-    return [rate / other for rate, other in zip(rates, others, strict=True)]
-
-
-def show(sides: Mapping[str, Any], failed: Mapping[str, str]) -> None:
-    """Print what `compare` returned."""
-    rows = [
-        [name, f"{side['rate']['median']:,.0f}", f"{side['ratio']['median']:.3f}", between(side["ratio"])]
-        for name, side in sides.items()
-    ]
-    unit = next(iter(sides.values()))["unit"]
-    console.result(console.table(("side", f"{unit}/s", "ours is × as fast", "over the rounds"), rows, align="lrrl"))
-    for name, reason in failed.items():
-        console.result(f"{name}: {reason}")
-
-
-def between(values: Mapping[str, float]) -> str:
-    """The range of a spread, for a table."""
-    return f"{values['min']:.2f} to {values['max']:.2f}"
 
 
 def shared_file(name: str) -> Path:
@@ -253,11 +213,16 @@ def pinned_machine(threads: int) -> dict[str, Any]:
     return before | {"threads": threads, "pinned_to": cores}
 
 
-def save(name: str, result: Mapping[str, Any], machine_before: dict[str, Any], out: Path | None = None) -> None:
-    """Write `benchmarks/results/NAME.json`: the result with its date, command and machine."""
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    command = shlex.join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]])
-    write_json(
-        out or RESULTS / f"{name}.json",
-        {"measured": today, "command": command, "machine": machine_before, **result},
-    )
+def save(name: str, arguments: argparse.Namespace, machine_before: dict[str, Any], result: Mapping[str, Any]) -> None:
+    """Print a result's table, and write it with its date, command and machine to `--out` or results/NAME.json."""
+    whole_result = {
+        "measured": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "command": shlex.join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
+        "machine": machine_before,
+        "rounds": arguments.rounds,
+        **result,
+    }
+    for side, reason in result.get("failed", {}).items():
+        console.log(f"not measured: {side}: {reason}")
+    console.result(tables.section(name, whole_result))
+    write_json(arguments.out or tables.RESULTS / f"{name}.json", whole_result)

@@ -21,8 +21,7 @@ from benchmarks.training import OUR_STEPS, compare_trainers, of_slice, training_
 from distilcse_cli.config import CorpusSettings, EncodeSettings
 from distilcse_cli.data.corpus import prepare_corpus
 from distilcse_cli.data.tokens import tokenize_corpus
-from distilcse_cli.models.reference import ModelRef
-from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.models.reference import ModelRef, resolve_reference
 from distilcse_cli.runtime import choose_runtime
 from distilcse_cli.teacher.extract import extract
 from distilcse_cli.training.settings import DistillSettings

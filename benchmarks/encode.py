@@ -16,8 +16,7 @@ import numpy as np
 
 from benchmarks import common
 from benchmarks.peer import Peer
-from distilcse_cli import console
-from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.models.reference import resolve_reference
 from distilcse_cli.runtime import choose_runtime
 
 REFERENCE = "sentence-transformers fp32"
@@ -34,7 +33,6 @@ def min_cosine(rows: np.ndarray, reference: np.ndarray) -> float:
 
 def main() -> None:
     parser = common.new_parser(__doc__)
-    common.add_model(parser)
     parser.add_argument("--sentences", type=common.whole(), default=20_000)
     arguments = parser.parse_args()
 
@@ -58,11 +56,8 @@ def main() -> None:
         reference = np.load(sides[REFERENCE]["facts"]["rows"], allow_pickle=False)
         for result in sides.values():
             result["min_cosine"] = min_cosine(np.load(result["facts"].pop("rows"), allow_pickle=False), reference)
-    common.show(sides, failed)
-    cosines = ", ".join(f"{name} {result['min_cosine']:.4f}" for name, result in sides.items())
-    console.result(f"least cosine to fp32: {cosines}")
-    facts = {"rounds": arguments.rounds, "num_sentences": arguments.sentences, "sides": sides, "failed": failed}
-    common.save("encode", facts, before, arguments.out)
+    facts = {"num_sentences": arguments.sentences, "sides": sides, "failed": failed}
+    common.save("encode", arguments, before, facts)
 
 
 if __name__ == "__main__":

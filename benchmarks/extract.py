@@ -12,14 +12,12 @@ from pathlib import Path
 
 from benchmarks import common
 from benchmarks.peer import Peer
-from distilcse_cli import console
 from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.corpus import prepare_corpus
 
 
 def main() -> None:
     parser = common.new_parser(__doc__)
-    common.add_model(parser)
     parser.add_argument("--sentences", type=common.whole(), default=600_000)
     arguments = parser.parse_args()
 
@@ -37,16 +35,13 @@ def main() -> None:
             for name, side in (("extract", "Extract"), ("encode", "EncodeCorpus"))
         }
         sides, _ = common.compare(starters, arguments.rounds, unit="sentences", ours="extract", against="encode")
-    ratio = sides["encode"]["ratio"]
-    console.result(f"extract runs at {ratio['median']:.3f} of the raw encoding rate")
     facts = {
         "num_sentences": sum(len(corpus) for corpus in corpora),
-        "rounds": arguments.rounds,
         "rates": {name: side["rate"] for name, side in sides.items()},
-        "ratio": ratio,
+        "ratio": sides["encode"]["ratio"],
         "resident_bytes": {name: side["resident_bytes"] for name, side in sides.items()},
     }
-    common.save("extract", facts, before, arguments.out)
+    common.save("extract", arguments, before, facts)
 
 
 if __name__ == "__main__":

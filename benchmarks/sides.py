@@ -1,7 +1,4 @@
-"""This project's sides, and the published training loop. Benchmarks run them through `Peer`.
-
-What a side takes from the product is imported here and nowhere else in the comparisons.
-"""
+"""This project's sides, and the published training loop; `Peer` runs them."""
 
 import json
 import shutil
@@ -14,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from distilcse_cli.training.objective import Objective
+from distilcse_cli.training.triples import Triples
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,17 +22,14 @@ from distilcse_cli.data.corpus import open_corpus
 from distilcse_cli.data.tokens import open_tokens
 from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.inference import embed_stream
 from distilcse_cli.models.reference import ModelRef
-from distilcse_cli.runtime import Runtime, choose_runtime
+from distilcse_cli.runtime import choose_runtime
 from distilcse_cli.teacher.extract import extract
-from distilcse_cli.training import loop
-from distilcse_cli.training.finetune import loop as finetune_loop
-from distilcse_cli.training.finetune.model import FinetuneModel
-from distilcse_cli.training.model import DistillModel
-from distilcse_cli.training.settings import DistillSettings, FinetuneSettings
+from distilcse_cli.training.distill import Distillation
+from distilcse_cli.training.loop import train
+from distilcse_cli.training.model import Scale, StudentModel
+from distilcse_cli.training.settings import DistillSettings, FinetuneSettings, TrainSettings
 from distilcse_cli.training.state import ADAM_BETAS, ADAM_EPS, TrainState
-from distilcse_cli.training.steps import StepRecord
 from distilcse_cli.training.teacher_rows import StoredTeacher
 
 
@@ -49,7 +45,7 @@ class Encode:
     def __init__(self, *, model: str, sentences: str, rows: str) -> None:
         self.sentences = json.loads(Path(sentences).read_text(encoding="utf-8"))
         runtime = choose_runtime()
-        self.embedder = Embedder(ModelRef(ref=model).load(), runtime, EncodeSettings())
+        self.embedder = Embedder(ModelRef(ref=model).load(), runtime)
         self.rows = Path(rows) / "ours.npy"
         started = time.perf_counter()
         self.embedder.sentences(self.sentences)
@@ -90,7 +86,7 @@ class Extract:
             shutil.rmtree(out)
 
     def _embed(self, sentences: Any) -> None:
-        for _ in embed_stream(self.encoder, sentences, self.runtime, EncodeSettings()):
+        for _ in Embedder(self.encoder, self.runtime).stream(sentences):
             pass
 
 
@@ -104,134 +100,127 @@ class EncodeCorpus(Extract):
         return {"num": len(corpus)}
 
 
-class FullBank:
-    """A `Watcher` that only fills the bank before the first step, as it is in all but the start of a run."""
-
-    def __init__(self, rows: np.ndarray) -> None:
-        self._rows = rows
-
-    def start(self, state: TrainState) -> None:
-        """Push rows until the bank is full."""
-        for part in _bank_parts(self._rows, state.bank.size):
-            state.bank.push(part)  # of no known text, as in a first epoch
-
-    def after_step(self, state: TrainState, record: StepRecord, *, stop: bool) -> None:
-        """Do nothing."""
-
-
-class Distill:
-    """Slices of stage 1 at its defaults, on memory-mapped tokens and stored teacher rows, with a full bank.
-
-    Args:
-        student: folder.
-        tokens: folder of the corpus's tokens.
-        rows: `.npy` file of the teacher's rows.
-        batch_size, bank_size, num_warmup, num_steps: of a slice.
-    """
-
-    def __init__(
-        self, *, student: str, tokens: str, rows: str, batch_size: int, bank_size: int, num_warmup: int, num_steps: int
-    ) -> None:
-        self.runtime = choose_runtime()
-        self.settings = DistillSettings(
-            batch_size=batch_size, bank_size=bank_size, max_steps=num_warmup + num_steps, epochs=1000
-        )
-        self.tokens = open_tokens(Path(tokens))
-        self.rows = np.load(rows, mmap_mode="r", allow_pickle=False)
-        self.student, self.num_warmup = student, num_warmup
-        self.seeds = count(self.settings.seed)
-        self.facts = {"dtype": str(self.runtime), "threads": torch.get_num_threads(), "num_rows": len(self.tokens)}
-
-    def run(self) -> dict[str, Any]:
-        """Train a slice on other batches than the last one."""
-        settings = replace(self.settings, seed=next(self.seeds))
-        model = DistillModel(_student(self.student, self.runtime), self.rows.shape[1], settings)
-        inputs = loop.Inputs(
-            tokens=self.tokens,
-            teacher=StoredTeacher(self.rows, self.runtime),
-            rows=np.arange(len(self.tokens)),
-            settings=settings,
-            runtime=self.runtime,
-        )
-        clock = StepClock(self.num_warmup)
-        state = loop.train(model, inputs, lambda step: clock.tick(step.num_sentences), watcher=FullBank(self.rows))
-        return clock.figures() | {"bank_rows": len(state.bank)}
-
-
-class Finetune:
-    """Slices of stage 2 at its defaults.
+class Training:
+    """Slices of training by one of our objectives at its defaults. A subclass sets its `settings`.
 
     Args:
         student: folder.
         tokens: folder of the sentences' tokens.
-        triples: `.npy` file of (N, 3) numbers of sentences.
-        batch_size, num_warmup, num_steps: of a slice.
+        num_warmup: steps that are not counted.
     """
 
-    def __init__(
-        self, *, student: str, tokens: str, triples: str, batch_size: int, num_warmup: int, num_steps: int
-    ) -> None:
-        self.runtime = choose_runtime()
-        self.settings = FinetuneSettings(batch_size=batch_size, max_steps=num_warmup + num_steps, epochs=1000)
-        self.tokens, self.triples = open_tokens(Path(tokens)), np.load(triples, allow_pickle=False)
+    settings: TrainSettings
+
+    def __init__(self, *, student: str, tokens: str, num_warmup: int) -> None:
+        self.runtime, self.tokens = choose_runtime(), open_tokens(Path(tokens))
         self.student, self.num_warmup = student, num_warmup
-        self.seeds = count(self.settings.seed)
-        self.facts = {"dtype": str(self.runtime), "threads": torch.get_num_threads(), "num_triples": len(self.triples)}
+        self.seeds = count(self.settings.seed)  # another seed for each slice, so other batches
+        self.facts = {"dtype": str(self.runtime), "threads": torch.get_num_threads(), "num_rows": len(self.tokens)}
+
+    def train(
+        self, objective: type[Objective], rows: np.ndarray, bank: np.ndarray | None, **own: Any
+    ) -> dict[str, Any]:
+        """Train a slice.
+
+        Args:
+            objective: its class.
+            rows: (N,) sentences or (N, C) tuples of sentences.
+            bank: rows that fill its memory bank, as after the first steps of a run; None without a bank.
+            own: more arguments of the objective.
+        """
+        encoder = ModelRef(ref=self.student).load()
+        if self.runtime.device == "cpu" and self.runtime.dtype == "bfloat16":
+            encoder.set_attention("eager")  # as a run does
+        stage = objective(
+            settings=replace(self.settings, seed=next(self.seeds)),
+            runtime=self.runtime,
+            student=encoder,
+            tokens=self.tokens,
+            rows=rows,
+            **own,
+        )
+        state = TrainState(stage.new_model(), stage.new_bank())
+        if bank is not None and state.bank is not None:
+            for part in _bank_parts(bank, state.bank.size):
+                state.bank.push(part, np.full(len(part), -1))  # -1: no sentence of the corpus, as in a first epoch
+        clock, num_columns = StepClock(self.num_warmup), rows[0].size
+        train(stage, state, lambda step: clock.tick(step.num_sentences // num_columns))
+        return clock.figures() | {"bank_rows": len(state.bank or ())}
+
+
+class Distill(Training):
+    """Stage 1 on memory-mapped tokens and stored teacher rows, with a full bank.
+
+    Args:
+        rows: `.npy` file of the teacher's rows.
+        batch_size, bank_size, num_warmup, num_steps: of a slice.
+        others: as for `Training`.
+    """
+
+    settings: DistillSettings
+
+    def __init__(
+        self, *, rows: str, batch_size: int, bank_size: int, num_warmup: int, num_steps: int, **others: Any
+    ) -> None:
+        steps = num_warmup + num_steps
+        self.settings = DistillSettings(batch_size=batch_size, bank_size=bank_size, max_steps=steps, epochs=1000)
+        super().__init__(num_warmup=num_warmup, **others)
+        self.rows = np.load(rows, mmap_mode="r", allow_pickle=False)
 
     def run(self) -> dict[str, Any]:
         """Train a slice on other batches than the last one."""
-        settings = replace(self.settings, seed=next(self.seeds))
-        inputs = finetune_loop.Inputs(tokens=self.tokens, triples=self.triples, settings=settings, runtime=self.runtime)
-        clock = StepClock(self.num_warmup)
-        model = FinetuneModel(_student(self.student, self.runtime), settings)
-        width = self.triples.shape[1]
-        finetune_loop.train(model, inputs, lambda step: clock.tick(step.num_sentences // width))
-        return clock.figures()
+        teacher = StoredTeacher(self.rows, self.runtime)
+        return self.train(Distillation, np.arange(len(self.tokens)), self.rows, teacher=teacher)
 
 
-class PublishedDistill:
+class Finetune(Training):
+    """Stage 2.
+
+    Args:
+        triples: `.npy` file of (N, 3) numbers of sentences.
+        batch_size, num_warmup, num_steps: of a slice.
+        others: as for `Training`.
+    """
+
+    def __init__(self, *, triples: str, batch_size: int, num_warmup: int, num_steps: int, **others: Any) -> None:
+        self.settings = FinetuneSettings(batch_size=batch_size, max_steps=num_warmup + num_steps, epochs=1000)
+        super().__init__(num_warmup=num_warmup, **others)
+        self.triples = np.load(triples, allow_pickle=False)
+
+    def run(self) -> dict[str, Any]:
+        """Train a slice on other batches than the last one."""
+        return self.train(Triples, self.triples, None)
+
+
+class PublishedDistill(Distill):
     """Slices of the published loop, without its tokenizing, on the same corpus and a full bank.
 
     Args:
-        teacher: folder.
-        others: as for `Distill`; teacher and student share a tokenizer.
+        teacher: folder; it shares its tokenizer with the student.
+        others: as for `Distill`.
     """
 
-    def __init__(
-        self,
-        *,
-        teacher: str,
-        student: str,
-        tokens: str,
-        rows: str,
-        batch_size: int,
-        bank_size: int,
-        num_warmup: int,
-        num_steps: int,
-    ) -> None:
-        settings = DistillSettings()
-        embeddings = np.load(rows, mmap_mode="r", allow_pickle=False)
-        encoder = ModelRef(ref=student).load()
+    def __init__(self, *, teacher: str, **others: Any) -> None:
+        super().__init__(**others)
+        width, encoder = self.rows.shape[1], ModelRef(ref=self.student).load()
+        self.pad_id, self.generator = encoder.pad_id, np.random.default_rng(0)
         self.loop = PublishedLoop(
             ModelRef(ref=teacher).load(),
-            DistillModel(encoder, embeddings.shape[1], settings),
-            bank=torch.cat([torch.empty(0, embeddings.shape[1]), *_bank_parts(embeddings, bank_size)]),
-            bank_size=bank_size,
+            StudentModel(encoder, Scale(self.settings.logit_scale, self.settings.max_logit_scale), width),
+            bank=torch.cat([torch.empty(0, width), *_bank_parts(self.rows, self.settings.bank_size)]),
+            bank_size=self.settings.bank_size,
         )
-        self.tokens, self.pad_id, self.width = open_tokens(Path(tokens)), encoder.pad_id, settings.max_length
-        self.batch_size, self.num_warmup, self.num_steps = batch_size, num_warmup, num_steps
-        self.generator = np.random.default_rng(0)
-        self.facts = {"threads": torch.get_num_threads()}
+        self.facts = {"dtype": "float32", "threads": torch.get_num_threads()}
 
     def run(self) -> dict[str, Any]:
         """Train a slice on other batches than the last one."""
         clock = StepClock(self.num_warmup)
-        for _ in range(self.num_warmup + self.num_steps):
-            rows = self.generator.choice(len(self.tokens), self.batch_size, replace=False)
-            batch = self.tokens.pad(rows, self.pad_id, self.width)
+        for _ in range(self.settings.max_steps):
+            rows = self.generator.choice(len(self.tokens), self.settings.batch_size, replace=False)
+            batch = self.tokens.pad(rows, self.pad_id, self.settings.max_length)
             self.loop.step(batch, batch, lr=1e-4)
             clock.tick(len(rows))
-        return clock.figures()
+        return clock.figures() | {"bank_rows": len(self.loop.bank)}
 
 
 class PublishedLoop:
@@ -253,7 +242,7 @@ class PublishedLoop:
     def __init__(
         self,
         teacher: SentenceEncoder,
-        model: DistillModel,
+        model: StudentModel,
         *,
         bank: Tensor,
         bank_size: int,
@@ -268,9 +257,9 @@ class PublishedLoop:
         """Take a step on (B, T) token ids and mask; the loss before it."""
         with torch.no_grad():
             target = functional.normalize(self.teacher(*for_teacher), dim=1)
-        student = functional.normalize(self.model(*for_student), dim=1)
+        student = functional.normalize(self.model.projected(self.model(*for_student)), dim=1)
         keys = torch.cat([target, self.bank.clone()])
-        scores = self.model.scale * student @ keys.T
+        scores = self.model.scale() * student @ keys.T
         loss = functional.cross_entropy(scores, torch.arange(len(student)))
         self.optimizer.zero_grad()
         loss.backward()
@@ -280,14 +269,6 @@ class PublishedLoop:
         self.optimizer.step()
         self.bank = torch.cat([target, self.bank])[: self.bank_size].clone()
         return loss.item()
-
-
-def _student(folder: str, runtime: Runtime) -> SentenceEncoder:
-    """The student as a run sets it up for training on this runtime."""
-    encoder = ModelRef(ref=folder).load()
-    if runtime.device == "cpu" and runtime.dtype == "bfloat16":
-        encoder.set_attention("eager")
-    return encoder
 
 
 def _bank_parts(rows: np.ndarray, size: int) -> list[Tensor]:

@@ -15,6 +15,8 @@ from sentence_transformers import SentenceTransformer
 
 from benchmarks.peer import StepClock
 
+MAX_LENGTH = 64
+"""Most tokens of a sentence in training, as in ours."""
 BATCHES = (32, 128)
 """Batch sizes to try before the first round: the library's default and a large one."""
 
@@ -64,7 +66,6 @@ class STTrainer:
         batch_size, num_warmup, num_steps: of a slice.
         bf16: autocast, an option of the trainer.
         tuned: eager attention and no dropout as well; the trainer has no options for these.
-        max_length: most tokens of a sentence.
     """
 
     def __init__(
@@ -78,7 +79,6 @@ class STTrainer:
         num_steps: int,
         bf16: bool,
         tuned: bool,
-        max_length: int = 64,
     ) -> None:
         import datasets
         from sentence_transformers.sentence_transformer import losses
@@ -94,7 +94,7 @@ class STTrainer:
             model_kwargs={"attn_implementation": "eager"} if tuned else {},
             config_kwargs=dict.fromkeys(dropout, 0.0) if tuned else {},
         )
-        self.model.max_seq_length = max_length
+        self.model.max_seq_length = MAX_LENGTH
         distils = labels is not None
         self.loss = losses.MSELoss(self.model) if distils else losses.MultipleNegativesRankingLoss(self.model)
         self.batch_size, self.num_warmup, self.num_steps = batch_size, num_warmup, num_steps

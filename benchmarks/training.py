@@ -31,7 +31,6 @@ OUR_STEPS = 5
 def training_parser(doc: str | None) -> argparse.ArgumentParser:
     """A parser with the options of both stages."""
     parser = common.new_parser(doc)
-    common.add_model(parser)
     parser.add_argument("--layers", default="0,2,5", help="layers of the model that the student keeps")
     parser.add_argument("--batch-size", type=common.whole(), default=128)
     parser.add_argument(
@@ -99,14 +98,5 @@ def compare_trainers(
     starters = {**ours, **{side: partial(trainer, *how) for side, how in worth_trying(runtime).items()}}
     sides, failed = common.compare(starters, arguments.rounds, unit=unit)
     failed |= common.without_bf16(ST_SIDES, runtime)
-    common.show(sides, failed)
-    facts = {
-        "rounds": arguments.rounds,
-        **of_slice(arguments),
-        "our_steps": OUR_STEPS * arguments.steps,
-        "layers": arguments.layers,
-        **facts,
-        "sides": sides,
-        "failed": failed,
-    }
-    common.save(name, facts, before, arguments.out)
+    facts |= {"our_steps": OUR_STEPS * arguments.steps, "layers": arguments.layers, "sides": sides, "failed": failed}
+    common.save(name, arguments, before, of_slice(arguments) | facts)

@@ -28,85 +28,61 @@ from distilcse_cli.runtime import choose_runtime
 from senteval.classifier import Fold, fit_sequentially
 from senteval.embedding import encode_distinct
 from senteval.loading import load_tasks
+from senteval.tasks import Task
 from senteval.transfer import features, protocol_of
 from senteval.validation import L2_GRID, ClassifierSettings, Score, inner_kfold, kfold_then_test, split
 
 TASKS = ("MR", "CR", "SUBJ", "MPQA", "SST2", "TREC", "MRPC")
 SAMPLE_STEPS = 4000
-
-Part = tuple[np.ndarray, np.ndarray]
-"""(N, D) features and (N,) classes."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Seconds of one task in one round."""
-
-    batched: float
-    sequential: float
-    """Estimated from a sample."""
-    score: Score
-
-    @property
-    def ratio(self) -> float:
-        """How many times faster."""
-        return self.sequential / self.batched
+PROTOCOL = protocol_of("test")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A transfer task's features and its way of validation."""
+    """A transfer task with its features."""
 
-    name: str
-    kind: str
-    parts: list[Part]
-    num_classes: int
-    settings: ClassifierSettings
-    num_folds: int
+    task: Task
+    parts: list[tuple[np.ndarray, np.ndarray]]
+    """(N, D) features and (N,) classes of each split."""
 
     def run(self) -> Score:
         """The whole protocol, all its classifiers together."""
-        if self.kind == "inner_kfold":
-            return inner_kfold(*self.parts[0], num_folds=self.num_folds, settings=self.settings)
-        how: dict[str, Any] = {"settings": self.settings, "num_classes": self.num_classes}
-        if self.kind == "kfold":
+        how: dict[str, Any] = {"settings": PROTOCOL.settings}
+        if self.task.kind == "inner_kfold":
+            return inner_kfold(*self.parts[0], num_folds=PROTOCOL.num_folds, **how)
+        how["num_classes"] = self.task.num_classes
+        if self.task.kind == "kfold":
             train, test = self.parts
-            return kfold_then_test(*train, *test, num_folds=self.num_folds, **how)
+            return kfold_then_test(*train, *test, num_folds=PROTOCOL.num_folds, **how)
         return split(*self.parts, **how)
 
     def sample(self) -> Fold:
         """Rows of the first part in the protocol's proportions; for a split its first train rows stand for dev."""
-        num_rows = len(self.parts[0][1])
+        num_rows, num_folds = len(self.parts[0][1]), PROTOCOL.num_folds
         rows = np.random.default_rng(0).permutation(num_rows)
-        if self.kind == "split":
+        if self.task.kind == "split":
             return Fold(rows, rows[: len(self.parts[1][1])], L2_GRID[:1])
-        outer = num_rows if self.kind == "kfold" else num_rows - num_rows // self.num_folds
-        held = outer // self.num_folds
+        outer = num_rows if self.task.kind == "kfold" else num_rows - num_rows // num_folds
+        held = outer // num_folds
         return Fold(rows[held:outer], rows[:held], L2_GRID[:1])
 
+    def sequential_seconds_a_step(self) -> float:
+        """Train one classifier for a while, dev evaluations included; it never stops early."""
+        fold, (X, y), settings = self.sample(), self.parts[0], PROTOCOL.settings
+        steps_between_evaluations = settings.epoch_size * settings.steps_a_pass(len(fold.train))
+        num_evaluations = -(-SAMPLE_STEPS // steps_between_evaluations)
+        settings = replace(settings, max_epoch=settings.epoch_size * (num_evaluations - 1), tenacity=num_evaluations)
+        start = time.perf_counter()
+        [[fit]] = fit_sequentially(torch.from_numpy(X), torch.from_numpy(y), [fold], settings, self.task.num_classes)
+        return (time.perf_counter() - start) / fit.num_steps
 
-def sequential_seconds_a_step(job: Job) -> float:
-    """Train one classifier for a while, never stopping early, dev evaluations included."""
-    fold, (X, y) = job.sample(), job.parts[0]
-    steps_between_evaluations = job.settings.epoch_size * job.settings.steps_a_pass(len(fold.train))
-    num_evaluations = -(-SAMPLE_STEPS // steps_between_evaluations)
-    settings = replace(
-        job.settings, max_epoch=job.settings.epoch_size * (num_evaluations - 1), tenacity=num_evaluations
-    )
-    tensors = torch.from_numpy(X), torch.from_numpy(y)
-    start = time.perf_counter()
-    [[fit]] = fit_sequentially(*tensors, [fold], settings, job.num_classes)
-    seconds = time.perf_counter() - start
-    return seconds / fit.num_steps
-
-
-def measure(job: Job) -> Measured:
-    """Both sides in turn."""
-    before = sequential_seconds_a_step(job)
-    start = time.perf_counter()
-    score = job.run()
-    batched = time.perf_counter() - start
-    return Measured(batched, (before + sequential_seconds_a_step(job)) / 2 * score.num_steps, score)
+    def measure(self) -> tuple[float, float, Score]:
+        """Seconds of all classifiers together, and one after another."""
+        before = self.sequential_seconds_a_step()
+        start = time.perf_counter()
+        score = self.run()
+        batched = time.perf_counter() - start
+        return batched, (before + self.sequential_seconds_a_step()) / 2 * score.num_steps, score
 
 
 def open_jobs(model: str, data: Path, names: Sequence[str]) -> list[Job]:
@@ -118,16 +94,8 @@ def open_jobs(model: str, data: Path, names: Sequence[str]) -> list[Job]:
         return Embedder(ModelRef(ref=model).load(), runtime, EncodeSettings(normalize=False)).sentences(sentences)
 
     embeddings = encode_distinct(encode, (sentence for task in loaded for sentence in task.sentences()))
-    protocol = protocol_of("test")
     return [
-        Job(
-            task.task.name,
-            task.task.kind,
-            [(features(embeddings.of_split(part)), part.labels) for part in task.splits.values()],
-            task.task.num_classes,
-            protocol.settings,
-            protocol.num_folds,
-        )
+        Job(task.task, [(features(embeddings.of_split(part)), part.labels) for part in task.splits.values()])
         for task in loaded
     ]
 
@@ -138,30 +106,17 @@ def warm_up() -> None:
     inner_kfold(X, (X[:, 0] > 0).astype(np.int64), num_folds=2, settings=ClassifierSettings(max_epoch=4))
 
 
-def report(jobs: Sequence[Job], rounds: Sequence[Sequence[Measured]]) -> dict[str, Any]:
-    """Medians and ranges of each task and of all."""
-    tasks: dict[str, Any] = {}
-    for job, measured in zip(jobs, zip(*rounds, strict=True), strict=True):
-        score = measured[0].score
-        tasks[job.name] = {"acc": score.acc, "num_steps": score.num_steps, **_times(measured)}
-    totals = [
-        Measured(sum(one.batched for one in measured), sum(one.sequential for one in measured), measured[0].score)
-        for measured in rounds
-    ]
-    return tasks | {"all": _times(totals)}
-
-
-def _times(measured: Sequence[Measured]) -> dict[str, Any]:
+def times(batched: Sequence[float], sequential: Sequence[float]) -> dict[str, Any]:
+    """Medians and ranges over the rounds."""
     return {
-        "batched_seconds": common.spread([one.batched for one in measured]),
-        "sequential_seconds": common.spread([one.sequential for one in measured]),
-        "ratio": common.spread([one.ratio for one in measured]),
+        "batched_seconds": common.spread(batched),
+        "sequential_seconds": common.spread(sequential),
+        "ratio": common.spread([slow / fast for slow, fast in zip(sequential, batched, strict=True)]),
     }
 
 
 def main() -> None:
     parser = common.new_parser(__doc__)
-    common.add_model(parser)
     parser.set_defaults(threads=1)  # more would be processes of the batched side only
     parser.add_argument("--tasks", default=",".join(TASKS), help="comma-separated")
     parser.add_argument("--data", type=Path, default=common.SHARED_DATA / "senteval")
@@ -176,31 +131,21 @@ def main() -> None:
     warm_up()
     rounds = []
     for number in range(arguments.rounds):
-        rounds.append([measure(job) for job in jobs])
-        console.log(f"round {number + 1}: " + ", ".join(f"{m.ratio:.1f}" for m in rounds[-1]))
+        rounds.append([job.measure() for job in jobs])
+        console.log(f"round {number + 1}: " + ", ".join(f"{slow / fast:.1f}" for fast, slow, _ in rounds[-1]))
 
-    tasks = report(jobs, rounds)
-    rows = [
-        [
-            name,
-            f"{task['acc']:.2f}" if "acc" in task else "",
-            f"{task['sequential_seconds']['median']:.1f}",
-            f"{task['batched_seconds']['median']:.2f}",
-            f"{task['ratio']['median']:.1f}",
-            common.between(task["ratio"]),
-        ]
-        for name, task in tasks.items()
-    ]
-    header = ("task", "accuracy", "sequential, s", "batched, s", "ratio", "over the rounds")
-    console.result(console.table(header, rows, align="lrrrrr"))
+    tasks: dict[str, Any] = {}
+    for job, measured in zip(jobs, zip(*rounds, strict=True), strict=True):
+        batched, sequential, (score, *_) = zip(*measured, strict=True)
+        tasks[job.task.name] = {"acc": score.acc, "num_steps": score.num_steps, **times(batched, sequential)}
+    totals = [[sum(one[side] for one in measured) for measured in rounds] for side in (0, 1)]
     facts = {
         "features": f"{arguments.model}, pooled",
         "mode": "test",
         "sequential": "seconds a step of a sample, times the steps of all fits",
-        "rounds": arguments.rounds,
-        "tasks": tasks,
+        "tasks": tasks | {"all": times(*totals)},
     }
-    common.save("transfer", facts, before, arguments.out)
+    common.save("transfer", arguments, before, facts)
 
 
 if __name__ == "__main__":
