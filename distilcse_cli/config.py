@@ -13,7 +13,11 @@ from typing import Annotated
 from distilcse_cli.errors import UsageError
 from distilcse_cli.setting import DATA, MACHINE, OUTPUT, Setting, check
 
-POOLINGS = ("cls", "cls_before_pooler", "avg", "avg_top2", "avg_first_last", "avg_layer1_last")
+POOLINGS = (
+    *("cls", "cls_before_pooler", "avg", "avg_top2", "avg_first_last", "avg_layer1_last"),
+    *("weighted_mean", "last_token"),
+)
+"""Names of the poolings; what each does is in `models.pooling`."""
 ON_BAD_LINE = ("stop", "skip")
 STORE_DTYPES = ("float32", "float16")
 COMPUTE_DTYPES = ("auto", "float32", "bfloat16")

@@ -254,7 +254,7 @@ def joined(runtime: Runtime) -> Iterator[Ranks]:
     import torch.distributed.nn.functional
 
     _end_with_launcher()
-    on_gpu = runtime.device.startswith("cuda")
+    on_gpu = runtime.device_type == "cuda"
     if on_gpu:
         torch.cuda.set_device(runtime.torch_device())
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_LONGEST_WAIT)

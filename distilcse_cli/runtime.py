@@ -36,7 +36,12 @@ class Runtime:
             return nullcontext()
         import torch
 
-        return torch.autocast(self.device.split(":")[0], dtype=getattr(torch, self.dtype))
+        return torch.autocast(self.device_type, dtype=getattr(torch, self.dtype))
+
+    @property
+    def device_type(self) -> str:
+        """`cpu` or `cuda`."""
+        return self.device.partition(":")[0]
 
     @property
     def batch_tokens(self) -> int:
@@ -45,7 +50,7 @@ class Runtime:
         On a CPU what a layer writes should stay in a core's cache: MiniLM encoded most with 1,536, a tenth
         less with 1,024 or 512, a sixth less with 8,192. A GPU wants to be filled.
         """
-        return 65_536 if self.device.startswith("cuda") else 1_536
+        return 65_536 if self.device_type == "cuda" else 1_536
 
     def torch_device(self) -> "torch.device":
         """The device as torch names it."""
@@ -108,7 +113,7 @@ def _hardware_bf16(device: str) -> tuple[bool, str]:
     """Whether the hardware multiplies bf16 matrices faster than fp32 ones, and how we know."""
     import torch
 
-    if device.startswith("cuda"):
+    if torch.device(device).type == "cuda":
         name = torch.cuda.get_device_name(torch.device(device))
         major, minor = torch.cuda.get_device_capability(torch.device(device))
         # emulated bf16 (before Ampere) is slower than fp32, so is_bf16_supported() is not asked

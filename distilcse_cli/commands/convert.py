@@ -29,8 +29,10 @@ def convert(
     options.require_outside(out, base, tokenizer)
 
     from distilcse_cli.models.convert import convert as run
+    from distilcse_cli.models.reference import ModelRef
 
-    report = run(weights, out, base=base, tokenizer=tokenizer, pooler=pooler, max_length=max_length, revision=revision)
+    named = ModelRef(ref=weights, pooler=pooler, revision=revision, base=base, tokenizer=tokenizer)
+    report = run(named, out, max_length=max_length)
     if json:
         console.result_json(report.as_dict())
     else:

@@ -49,23 +49,22 @@ def encode(
     reference = options.model_or_default(model)
     options.require_outside(out, reference, base, tokenizer)
 
+    from distilcse_cli.models.reference import ModelRef
+
+    named = ModelRef(ref=reference, pooler=pooler, revision=revision, base=base, tokenizer=tokenizer)
+
     from distilcse_cli.launcher import launch
 
     if launch(nproc, sys.argv[1:], device):
         return
 
-    from distilcse_cli.models.encoder import load_encoder
     from distilcse_cli.ranks import joined, own_device
     from distilcse_cli.runtime import choose_runtime
     from distilcse_cli.serving.encode import encode_file
 
     runtime = choose_runtime(own_device(device), compute_dtype)
     with joined(runtime) as ranks:
-        encoder = ranks.main_first(
-            lambda: load_encoder(
-                reference, pooler=pooler, revision=revision, max_length=max_length, base=base, tokenizer=tokenizer
-            )
-        )
+        encoder = ranks.main_first(lambda: named.load(max_length=max_length))
         console.log(f"encoding with {encoder.source} on {runtime}{ranks}")
         started = time.perf_counter()
         report = encode_file(source, encoder, out, settings, runtime, ranks=ranks)

@@ -9,7 +9,7 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.config import COMPUTE_DTYPES
+from distilcse_cli.config import COMPUTE_DTYPES, MachineSettings
 from distilcse_cli.errors import UsageError
 from distilcse_cli.evaluation.settings import (
     AGGREGATIONS,
@@ -119,12 +119,17 @@ def evaluate(
         max_length=max_length,
         batch_tokens=batch_tokens,
     )
+    MachineSettings(nproc=nproc, device=device, compute_dtype=compute_dtype)
     check_out(out, out_format, settings)
     if out is not None:
         options.require_outside(out, data)
     refs = [*(model or ()), *(authors_model or ())] or [options.model_or_default(None)]
     if revision is not None and len(set(refs)) > 1:
         raise UsageError("--revision goes with one model", hint="name one --model, or leave --revision out")
+
+    from distilcse_cli.models.reference import ModelRef
+
+    compared = ModelRef(ref=teacher, pooler=teacher_pooler, revision=teacher_revision) if teacher else None
 
     from distilcse_cli.evaluation.tasks import choose_tasks, data_folder, load_data
 
@@ -136,13 +141,12 @@ def evaluate(
     if launch(nproc, sys.argv[1:], device):
         return
 
-    from distilcse_cli.evaluation.run import ModelChoice, choose_eval_runtime, choose_models, evaluate_models
+    from distilcse_cli.evaluation.run import choose_eval_runtime, choose_models, evaluate_models
     from distilcse_cli.ranks import joined, own_device
 
-    compared = ModelChoice(ref=teacher, pooler=teacher_pooler, revision=teacher_revision) if teacher else None
     runtime = choose_eval_runtime(own_device(device), compute_dtype, loaded)
     with joined(runtime) as ranks:
-        choices = ranks.on_main(
+        choices = ranks.main_first(
             lambda: choose_models(refs, pooler=pooler, revision=revision, base=base, tokenizer=tokenizer)
         )
         report = evaluate_models(choices, compared, loaded, settings, runtime, ranks)
@@ -158,7 +162,7 @@ def _names(tasks: Sequence[str] | None, further: Sequence[str]) -> list[str]:
 
 def _deliver(report: "Report", json: bool, out: Path | None, out_format: str) -> None:
     """Print a report, and write it if that was asked for."""
-    from distilcse_cli.evaluation.out import write_out
+    from distilcse_cli.evaluation.mteb import write_out
 
     for remark in report.remarks():
         console.log(remark)

@@ -45,13 +45,16 @@ def extract(
     )
     options.require_outside(out / "embeddings.npy", teacher, base, tokenizer)
 
+    from distilcse_cli.models.reference import ModelRef
+
+    named = ModelRef(ref=teacher, pooler=pooler, revision=revision, base=base, tokenizer=tokenizer)
+
     from distilcse_cli.launcher import launch
 
     if launch(nproc, sys.argv[1:], device):
         return
 
     from distilcse_cli.data.corpus import open_corpus, prepare_corpus
-    from distilcse_cli.models.encoder import load_encoder
     from distilcse_cli.ranks import joined, own_device
     from distilcse_cli.runtime import choose_runtime
     from distilcse_cli.teacher.extract import extract as run
@@ -60,11 +63,7 @@ def extract(
     with joined(runtime) as ranks:
         console.log(f"computing on {runtime}{ranks}")
         prepared = ranks.on_main(lambda: prepare_corpus(corpus, corpus_settings).folder)
-        encoder = ranks.main_first(
-            lambda: load_encoder(
-                teacher, pooler=pooler, revision=revision, max_length=max_length, base=base, tokenizer=tokenizer
-            )
-        )
+        encoder = ranks.main_first(lambda: named.load(max_length=max_length))
         started = time.perf_counter()
         store = run(encoder, open_corpus(prepared), out, settings, runtime, ranks=ranks)
         seconds = time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""The main job from beginning to end on real text: what `make demo` runs."""
+"""The demo: download, extract, distil and compare on real text. `make demo` runs it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ from distilcse_cli.evaluation.scoring import evaluate_encoder
 from distilcse_cli.evaluation.settings import EvalSettings
 from distilcse_cli.evaluation.tasks import choose_tasks, data_folder, load_data
 from distilcse_cli.files import atomic_path, read_json
-from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
+from distilcse_cli.models.encoder import SentenceEncoder
+from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import Runtime, choose_runtime
 from distilcse_cli.training.distill import DistillSources, hold_out, run
 from distilcse_cli.training.settings import DistillSettings
@@ -26,13 +27,13 @@ from senteval.tables import format_score
 TEACHER, ARTICLES = "all-minilm-l6", "news-articles"
 KEEP_LAYERS = (0, 2, 4)
 SENTENCES = "sentences.txt"
-# below five words news text is mostly captions' leftovers, above sixty a splitter has missed something
+# shorter ones are mostly leftovers of captions; in longer ones the splitter has missed a sentence's end
 CORPUS = CorpusSettings(text_column="text", split_sentences=True, min_words=5, max_words=60)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoReport:
-    """What the demo made and measured."""
+    """The student that the demo made, and its measurements."""
 
     student: Path
     num_sentences: int
@@ -63,7 +64,7 @@ def run_demo(
 
     Args:
         out: folder for the student; one that an earlier demo made is replaced.
-        num_sentences: use the first so many sentences only; None uses all.
+        num_sentences: use only that many sentences, from the first on; None uses all.
         device: as for `choose_runtime`.
         compute_dtype: as for `choose_runtime`.
 
@@ -88,9 +89,9 @@ def run_demo(
     corpus = prepare_corpus(sources.corpus, CorpusSettings())
     held_out = corpus.take(hold_out(len(corpus), settings)[1])
     models = {
-        "untrained cut": load_encoder(str(teacher_folder), keep_layers=KEEP_LAYERS),
-        "student": load_encoder(str(student)),
-        "teacher": load_encoder(str(teacher_folder)),
+        "untrained cut": ModelRef(ref=str(teacher_folder), keep_layers=KEEP_LAYERS).load(),
+        "student": ModelRef(ref=str(student)).load(),
+        "teacher": ModelRef(ref=str(teacher_folder)).load(),
     }
     comparisons = compare(models, held_out, runtime, teacher="teacher")
     return DemoReport(
@@ -106,7 +107,7 @@ def run_demo(
 def _distill(
     sources: DistillSources, student: Path, settings: DistillSettings, device: str | None, compute_dtype: str
 ) -> None:
-    """Train the student, from the start whatever there is."""
+    """Train the student from the start, whatever an earlier demo has left."""
     try:
         run(
             sources,
@@ -115,14 +116,14 @@ def _distill(
             corpus_settings=CorpusSettings(),
             device=device,
             compute_dtype=compute_dtype,
-            overwrite=True,  # what an interrupted demo left may be of another --sentences
+            overwrite=True,  # an interrupted demo may have had another --sentences
         )
     except Interrupted as stopped:
-        # a run's own words promise a --resume, which the demo does not have
-        hint = "the same command starts the distillation anew; downloads and the teacher's rows are kept"
+        # the message of a run names --resume, which the demo does not have
+        hint = "the same command starts the distillation again; downloads and the teacher's rows are kept"
         raise Interrupted("interrupted during the distillation", stopped.by, hint=hint) from None
     except NonFiniteLoss as error:
-        # likewise the `--lr` of a run's
+        # likewise --lr
         narrow = choose_runtime(device, compute_dtype).dtype != "float32"
         raise NonFiniteLoss(error.message, hint="try --compute-dtype float32" if narrow else None) from error
 
@@ -132,7 +133,7 @@ def _sts_averages(models: dict[str, SentenceEncoder], runtime: Runtime) -> dict[
     settings = EvalSettings()
     folder = data_folder()
     if not (folder / "downstream").is_dir():
-        console.log("no SentEval data at hand, so no STS column (DISTILCSE_DATA names a folder with senteval/ in it)")
+        console.log("no SentEval data, so no STS column: distilcse download senteval")
         return {}
     data = load_data(choose_tasks("sts", ()), folder, settings)
     return {
@@ -142,7 +143,7 @@ def _sts_averages(models: dict[str, SentenceEncoder], runtime: Runtime) -> dict[
 
 
 def _require_own(student: Path) -> None:
-    """Refuse what no demo made. The student of an earlier one stays until the new one takes its place."""
+    """Refuse a folder that no demo made. The student of an earlier demo stays until the new one replaces it."""
     try:
         if student.exists() and not _is_own(student):
             raise DataError(f"{student} was not made by the demo", hint="choose another --out")
@@ -162,7 +163,7 @@ def _is_own(student: Path) -> bool:
 
 
 def _write_sentences(text: Path, sentences: Iterable[str]) -> None:
-    """Replace an earlier demo's sentences, which are the same ones or the first of them, but nobody else's text."""
+    """Write the sentences. Only those of an earlier demo are overwritten: the same ones, or the first of them."""
     content = "".join(f"{sentence}\n" for sentence in sentences).encode()
     try:
         earlier = text.read_bytes() if text.exists() else b""

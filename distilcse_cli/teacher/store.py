@@ -1,4 +1,4 @@
-"""The embedding store: a teacher's rows on disk, and proof of whose rows they are.
+"""The embedding store: a teacher's rows on disk, with a record of the teacher and corpus they come from.
 
 A folder with three files, each readable without this package:
 
@@ -7,8 +7,8 @@ A folder with three files, each readable without this package:
     manifest.json    which teacher, corpus and settings made the rows
 
 `manifest.json` is written last, so a folder that has it is complete. Until then the rows are in
-`embeddings.partial.npy`, whose header announces more rows than the file holds (no reader takes
-it for a small array), and `manifest.partial.json` says how many of them count, from the first on.
+`embeddings.partial.npy`, and `manifest.partial.json` says how many of them count, from the first on. The
+header of the partial array names the final number of rows, so that no reader takes the file for a small array.
 """
 
 import io
@@ -45,7 +45,7 @@ class EmbeddingStore:
     """(N, D) read-only memory map, float32 or float16."""
     manifest: dict[str, Any]
     num_extracted: int = 0
-    """Rows that this process computed; the others were there before."""
+    """Rows that this run computed; the others were there before."""
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -79,7 +79,7 @@ def is_complete(folder: Path) -> bool:
 def open_store(
     folder: Path, *, corpus: "Corpus | None" = None, teacher: "SentenceEncoder | None" = None
 ) -> EmbeddingStore:
-    """Open a complete store and verify that its files agree with each other and with the run.
+    """Open a complete store and check that its files agree with each other and with the run.
 
     Args:
         folder: what `extract` wrote.
@@ -131,7 +131,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def npy_header(dtype: str, shape: tuple[int, int]) -> bytes:
-    """The first bytes of a `.npy` file of this shape; their number does not depend on the number of rows."""
+    """First bytes of a `.npy` file of this shape; the same length for any number of rows."""
     header = io.BytesIO()
     fields = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, fields)
@@ -158,19 +158,19 @@ def _not_complete(folder: Path) -> DataError:
         done, total = manifest["rows_done"], manifest["num_rows"]
         return DataError(
             f"{folder} is unfinished: {done:,} of {total:,} rows",
-            hint="run the same distilcse extract command again, it goes on from there",
+            hint="run the same distilcse extract command again: it resumes there",
         )
     what = "is no embedding store" if folder.is_dir() else "does not exist"
     return DataError(f"{folder} {what}", hint="make one with distilcse extract")
 
 
 def _open_array(path: Path, manifest: dict[str, Any]) -> np.ndarray:
-    """Memory-map the rows; header, manifest and file size have to say the same."""
+    """Memory-map the rows, after a check that header, manifest and file size agree."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}", hint=_REMAKE) from error
-    except Exception as error:  # of a damaged header NumPy says what its parsers say, of many kinds
+    except Exception as error:  # a damaged header raises whatever NumPy's parsers raise
         raise DataError(f"{path} is damaged or no array: {' '.join(str(error).split())}", hint=_REMAKE) from error
     if not isinstance(array, np.memmap):
         raise DataError(f"{path} is an archive, not an array", hint=_REMAKE)

@@ -21,7 +21,7 @@ from huggingface_hub import constants  # reads its settings now, from the enviro
 from distilcse_cli import __main__, console
 from distilcse_cli.data.download import retries
 from distilcse_cli.errors import DistilCSEError
-from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.models.reference import resolve_reference
 from tests.training.processes import FileEvents
 
 retries.PATIENCE = retries.Patience(first_delay=0.0)

@@ -197,7 +197,7 @@ CASES = [
     *of(ALL, "no such folder", None, "no model ./bad"),
     *of(ALL, "an empty folder", folder, "./bad is no model folder"),
     *of(ALL, "weights cut short", shorten("model.safetensors"), "cannot load bad"),
-    *of(ALL, "code of its own", own_code, "cannot load bad: it brings code of its own, which is never run"),
+    *of(ALL, "code of its own", own_code, "cannot load bad: it brings its own code, which is never run"),
     *of(ALL, "a pickle that runs code", evil_bin, "cannot load bad"),
     *of(ALL, "tokenizer cut short", shorten("tokenizer.json"), "cannot load the tokenizer of bad"),
     *of(ALL, "a tokenizer without words", tokens(no_words), "tokenizer"),
@@ -367,9 +367,7 @@ def test_code_beside_a_known_architecture_is_neither_run_nor_passed_on(
         ("convert {{weights}} --base {ref} --out converted", "converted"),
         ("convert {{weights}} --base {{model}} --tokenizer {ref} --out again", "again"),
     ):
-        says = (
-            "" if "--tokenizer" in line else "brings code of its own, which is not run: read as transformers' own bert"
-        )
+        says = "" if "--tokenizer" in line else "brings its own code, which is not run: read as transformers' own bert"
         survive(Case(f"code beside a bert: {out}", line.format(ref="./bad"), 0, says, files))
         shutil.rmtree(tmp_path / "work" / "bad")
         assert (tmp_path / "work" / out / "modules.json").is_file()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distilcse_cli.errors import ModelError, UsageError
-from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.models.reference import resolve_reference
 
 
 def test_a_local_folder_is_taken_as_it_is(tiny: Callable[..., Path]) -> None:
