@@ -10,7 +10,6 @@ means that this checkout is faster.
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import common
-from benchmarks.peer import ROOT, SideFailed, thread_variables
+from benchmarks.peer import ROOT, Peer, SideFailed, most_memory
 from distilcse_cli import console
 
 OTHER = "the other checkout"
@@ -29,43 +28,30 @@ JOBS = {"encode": "sentences", "distill": "sentences", "finetune": "triples"}
 
 
 class Checkout:
-    """A command of a checkout as a side, once a round. The first time, which fills the data home, is not counted.
+    """A command of a checkout, once a round. The first time, which fills the data home, is not counted.
 
     Args:
         folder: checkout with a `.venv`.
         command: arguments of `distilcse`, without `--out` and `--json`.
         num: number of sentences or triples that the command does.
-        threads: of the command.
-
-    Raises:
-        SideFailed: the command is missing or failed.
     """
 
-    def __init__(self, folder: Path, command: list[str], num: int, *, threads: int) -> None:
-        self._command = [str(folder / ".venv" / "bin" / "distilcse"), *command, "--json", "--out"]
-        self._num, self._environment = num, os.environ | thread_variables(threads)
-        commit = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-        self.facts = {"folder": str(folder), "commit": subprocess.run(commit, capture_output=True, text=True).stdout}
+    def __init__(self, *, folder: str, command: list[str], num: int) -> None:
+        self._command = [f"{folder}/.venv/bin/distilcse", *command, "--json", "--out"]
+        self._num = num
+        commit = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        self.facts = {"folder": folder, "commit": subprocess.run(commit, capture_output=True, text=True).stdout.strip()}
         self.run()
 
     def run(self) -> dict[str, Any]:
         """Run the command."""
         with tempfile.TemporaryDirectory() as out:
-            try:
-                done = subprocess.run(
-                    [*self._command, f"{out}/out.npy"], env=self._environment, capture_output=True, text=True
-                )
-            except OSError as error:
-                raise SideFailed(f"cannot run {self._command[0]}: {error.strerror}") from error
+            done = subprocess.run([*self._command, f"{out}/out.npy"], capture_output=True, text=True)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [""]
             raise SideFailed(f"{self._command[0]} ended with exit code {done.returncode}: {lines[-1]}")
-        # the largest child so far of either side: the kernel keeps no other figure
-        most = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        return {"num": self._num, "seconds": json.loads(done.stdout)["seconds"], "resident_bytes": most}
-
-    def close(self) -> None:
-        """Nothing runs between rounds."""
+        memory = most_memory(resource.RUSAGE_CHILDREN)
+        return {"num": self._num, "seconds": json.loads(done.stdout)["seconds"], "resident_bytes": memory}
 
 
 def command_of(job: str, arguments: argparse.Namespace, folder: Path) -> tuple[list[str], int]:
@@ -105,7 +91,12 @@ def main() -> None:
         for job in jobs:
             command, num = command_of(job, arguments, Path(name))
             starters = {
-                side: partial(Checkout, folder, command, num, threads=arguments.threads)
+                side: partial(
+                    Peer,
+                    "benchmarks.checkouts:Checkout",
+                    {"folder": str(folder), "command": command, "num": num},
+                    threads=arguments.threads,
+                )
                 for side, folder in (("ours", ROOT), (OTHER, arguments.against.resolve()))
             }
             console.log(f"{job}: this checkout against {arguments.against}")

@@ -9,15 +9,15 @@ import random
 import shlex
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from benchmarks import tables
-from benchmarks.peer import SideFailed
+from benchmarks.peer import Peer, SideFailed
 from distilcse_cli import console
 from distilcse_cli.errors import DataError, DistilCSEError
 from distilcse_cli.evaluation.boundary import senteval_errors
@@ -28,21 +28,7 @@ SHARED_DATA = Path(os.environ.get("DISTILCSE_DATA", Path(__file__).resolve().par
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "sentence-transformers")
 
 
-class Side(Protocol):
-    """A side that is set up: a `Peer`, or anything else that works in rounds."""
-
-    facts: dict[str, Any]
-
-    def run(self) -> dict[str, Any]:
-        """Do one round; at least `num`, `seconds` and `resident_bytes`."""
-        ...
-
-    def close(self) -> None:
-        """End it."""
-        ...
-
-
-Starters = Mapping[str, Callable[[], Side]]
+Starters = Mapping[str, Callable[[], Peer]]
 """Name of a side -> the function that sets it up."""
 
 
@@ -100,33 +86,10 @@ def compare(
         The sides' figures, and the reason for each side that could not be set up. Without `ours` or
         `against` the program ends with one line.
     """
-    with _open_sides(starters) as (sides, failed):
-        for name in (ours, against or ours):
-            if name not in sides:
-                raise SystemExit(f"nothing to compare with: {name} could not be set up")
-        figures = _alternate(sides, rounds, unit)
-        facts = {name: side.facts for name, side in sides.items()}
-    rates = {name: [one["num"] / one["seconds"] for one in of_side] for name, of_side in figures.items()}
-    return {
-        name: {
-            "unit": unit,
-            "rate": spread(rates[name]),
-            "rates": rates[name],
-            "ratio": spread([mine / other for mine, other in zip(rates[ours], rates[name], strict=True)]),
-            "resident_bytes": max(one["resident_bytes"] for one in of_side),
-            "last_round": of_side[-1],
-            "facts": facts[name],
-        }
-        for name, of_side in figures.items()
-    }, failed
-
-
-@contextmanager
-def _open_sides(starters: Starters) -> Iterator[tuple[dict[str, Side], dict[str, str]]]:
-    """Set the sides up one after the other: those that work, and why the others do not. They end with the block."""
-    sides: dict[str, Side] = {}
+    figures: dict[str, list[dict[str, Any]]] = {}
     failed: dict[str, str] = {}
     with ExitStack() as stack:
+        sides: dict[str, Peer] = {}
         for name, start in starters.items():
             console.log(f"setting up: {name}")
             try:
@@ -136,18 +99,32 @@ def _open_sides(starters: Starters) -> Iterator[tuple[dict[str, Side], dict[str,
                 console.warn(f"{name}: {error}")
             else:
                 stack.callback(sides[name].close)
-        yield sides, failed
+        for name in (ours, against or ours):
+            if name not in sides:
+                raise SystemExit(f"nothing to compare with: {name} could not be set up")
+        for number in range(rounds):
+            for name in list(sides) if number % 2 == 0 else reversed(sides):
+                figures.setdefault(name, []).append(sides[name].run())
+            rates = ", ".join(f"{name} {rate_of(figures[name][-1]):,.1f}" for name in sides)
+            console.log(f"round {number + 1} of {rounds}, {unit} a second: {rates}")
+    return {name: _summary(figures[name], figures[ours], unit) | {"facts": sides[name].facts} for name in sides}, failed
 
 
-def _alternate(sides: Mapping[str, Side], rounds: int, unit: str) -> dict[str, list[dict[str, Any]]]:
-    """Each side's figures, round by round."""
-    figures: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
-    for number in range(rounds):
-        for name in list(sides) if number % 2 == 0 else reversed(sides):
-            figures[name].append(sides[name].run())
-        rates = ", ".join(f"{name} {of[-1]['num'] / of[-1]['seconds']:,.1f}" for name, of in figures.items())
-        console.log(f"round {number + 1} of {rounds}, {unit} a second: {rates}")
-    return figures
+def rate_of(figures: Mapping[str, Any]) -> float:
+    """What a side did a second in a round."""
+    return figures["num"] / figures["seconds"]
+
+
+def _summary(figures: Sequence[Mapping[str, Any]], of_ours: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
+    rates = [rate_of(one) for one in figures]
+    return {
+        "unit": unit,
+        "rate": spread(rates),
+        "rates": rates,
+        "ratio": spread([rate_of(ours) / rate for ours, rate in zip(of_ours, rates, strict=True)]),
+        "resident_bytes": max(one["resident_bytes"] for one in figures),
+        "last_round": figures[-1],
+    }
 
 
 def without_bf16(names: Iterable[str], runtime: Runtime) -> dict[str, str]:
@@ -190,12 +167,12 @@ def mixed_lines(num: int) -> list[str]:
     return half
 
 
-def machine() -> dict[str, Any]:
-    """What a time depends on: CPU, load and versions."""
+def pinned_machine(threads: int) -> dict[str, Any]:
+    """What a time depends on: CPU, load, versions. After it, this process and its sides keep to `threads` cores."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
+    machine = {
         "cpu": names[0] if names else platform.processor(),
         "cores": num_usable_cores(),
         "load_before": os.getloadavg()[0],
@@ -203,14 +180,9 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES if find_spec(package.replace("-", "_"))},
     }
-
-
-def pinned_machine(threads: int) -> dict[str, Any]:
-    """`machine()`, after which this process and the sides that it starts keep to the first `threads` cores."""
-    before = machine()
     cores = sorted(os.sched_getaffinity(0))[:threads]
     os.sched_setaffinity(0, cores)
-    return before | {"threads": threads, "pinned_to": cores}
+    return machine | {"threads": threads, "pinned_to": cores}
 
 
 def save(name: str, arguments: argparse.Namespace, machine_before: dict[str, Any], result: Mapping[str, Any]) -> None:

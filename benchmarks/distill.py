@@ -51,7 +51,7 @@ def main() -> None:
         student, made = write_student(arguments, folder), write_corpus(arguments, folder)
         data = {"student": student, "tokens": made["tokens"], "rows": made["rows"], "bank_size": arguments.bank_size}
 
-        def side(name: str, settings: dict[str, object]) -> common.Side:
+        def side(name: str, settings: dict[str, object]) -> Peer:
             return Peer(f"benchmarks.sides:{name}", data | settings, threads=arguments.threads)
 
         published = of_slice(arguments) | {"teacher": str(resolve_reference(arguments.model))}

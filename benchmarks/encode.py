@@ -43,7 +43,7 @@ def main() -> None:
         lines.write_text(json.dumps(common.mixed_lines(arguments.sentences)), encoding="utf-8")
         model = {"model": str(resolve_reference(arguments.model)), "sentences": str(lines), "rows": folder}
 
-        def side(name: str, **settings: object) -> common.Side:
+        def side(name: str, **settings: object) -> Peer:
             return Peer(f"benchmarks.{name}", model | settings, threads=arguments.threads)
 
         starters: common.Starters = {"ours": partial(side, "sides:Encode")} | {

@@ -11,6 +11,7 @@ Its `run()` does the work of one round and returns the figures as a dict.
 import importlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -41,15 +42,11 @@ class Peer:
 
     def __init__(self, side: str, settings: Mapping[str, Any], *, threads: int, python: str | None = None) -> None:
         command = [python or sys.executable, "-m", "benchmarks.peer", side, json.dumps(settings)]
+        variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        environment = os.environ | variables | {"TOKENIZERS_PARALLELISM": "true"}
+        pipe = subprocess.PIPE
         try:
-            self._process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=os.environ | thread_variables(threads),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True)
         except OSError as error:
             raise SideFailed(f"cannot run {command[0]}: {error.strerror}") from error
         try:
@@ -106,15 +103,9 @@ class StepClock:
         return {"num": self._num, "seconds": self._ended - self._started}
 
 
-def thread_variables(threads: int) -> dict[str, str]:
-    """Environment variables that give a process this many threads."""
-    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)) | {"TOKENIZERS_PARALLELISM": "true"}
-
-
-def resident_bytes() -> int:
-    """The most memory that this process has had in RAM, pages of mapped files included."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
-    return 1024 * int(status["VmHWM"].split()[0])
+def most_memory(of: int = resource.RUSAGE_SELF) -> int:
+    """Bytes of the most memory that this process, or the largest of its ended children, has had in RAM."""
+    return 1024 * resource.getrusage(of).ru_maxrss
 
 
 def serve(side: str, settings: Mapping[str, Any]) -> None:
@@ -133,7 +124,7 @@ def serve(side: str, settings: Mapping[str, Any]) -> None:
         for _ in sys.stdin:
             started = time.perf_counter()
             figures = worker.run()
-            answer({"seconds": time.perf_counter() - started, "resident_bytes": resident_bytes()} | figures)
+            answer({"seconds": time.perf_counter() - started, "resident_bytes": most_memory()} | figures)
     except BaseException as error:
         traceback.print_exc()
         answer({"failed": f"{type(error).__name__}: {error}".splitlines()[0]})

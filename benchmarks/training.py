@@ -91,7 +91,7 @@ def compare_trainers(
     """
     runtime = choose_runtime("cpu")
 
-    def trainer(bf16: bool, tuned: bool) -> common.Side:
+    def trainer(bf16: bool, tuned: bool) -> Peer:
         settings = of_st | of_slice(arguments) | {"bf16": bf16, "tuned": tuned}
         return Peer("benchmarks.st_sides:STTrainer", settings, threads=arguments.threads, python=arguments.st_python)
 

@@ -123,7 +123,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     torch.set_num_threads(arguments.threads)
-    before = common.machine() | {"threads": arguments.threads}
+    before = common.pinned_machine(arguments.threads)
     names = arguments.tasks.split(",")
     if not set(names) <= set(TASKS):
         parser.error(f"--tasks are some of {', '.join(TASKS)}, not {arguments.tasks}")
