@@ -130,6 +130,28 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def write_toml(path: Path, values: dict[str, Any]) -> None:
+    """Write strings, numbers, booleans and lists of them as a flat TOML table, whole or not at all.
+
+    A value of None is left out, since TOML has none. A path becomes a string.
+    """
+    lines = [f"{name} = {_toml(value)}\n" for name, value in values.items() if value is not None]
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    # a path in it need not be UTF-8; JSON's escapes are TOML's, except that TOML wants one for DEL, too
+    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
