@@ -80,12 +80,11 @@ def main() -> None:
     parser.add_argument("--steps", type=common.whole(), default=100, help="of training, a round; at most one epoch")
     parser.add_argument("--batch-size", type=common.whole(), default=128)
     parser.add_argument("--layers", default="0,2,5", help="layers of the model that `distill` trains")
-    arguments = parser.parse_args()
+    arguments = common.parse(parser)
     jobs = arguments.jobs.split(",")
     if not set(jobs) <= set(JOBS):
         parser.error(f"--jobs are some of {', '.join(JOBS)}, not {arguments.jobs}")
 
-    before = common.pinned_machine(arguments.threads)
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         for job in jobs:
@@ -102,7 +101,7 @@ def main() -> None:
             console.log(f"{job}: this checkout against {arguments.against}")
             results[job], _ = common.compare(starters, arguments.rounds, unit=JOBS[job], against=OTHER)
             facts = {"steps": arguments.steps, "batch_size": arguments.batch_size, "jobs": results}
-            common.save("checkouts", arguments, before, facts)  # a later job may fail
+            common.save("checkouts", arguments, facts)  # a later job may fail
 
 
 if __name__ == "__main__":

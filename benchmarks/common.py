@@ -55,6 +55,29 @@ def new_parser(doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the command line, then keep this process and its sides to `--threads` cores.
+
+    The arguments get a `machine`: what a time depends on, as it was before the comparison.
+    """
+    arguments = parser.parse_args()
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    machine = {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": num_usable_cores(),
+        "load_before": os.getloadavg()[0],
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES if find_spec(package.replace("-", "_"))},
+    }
+    cores = sorted(os.sched_getaffinity(0))[: arguments.threads]
+    os.sched_setaffinity(0, cores)
+    arguments.machine = machine | {"threads": arguments.threads, "pinned_to": cores}
+    return arguments
+
+
 def whole(most: int | None = None) -> Callable[[str], int]:
     """Type of an option: a whole number from 1 to `most`; None sets no upper limit."""
 
@@ -167,30 +190,12 @@ def mixed_lines(num: int) -> list[str]:
     return half
 
 
-def pinned_machine(threads: int) -> dict[str, Any]:
-    """What a time depends on: CPU, load, versions. After it, this process and its sides keep to `threads` cores."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    machine = {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": num_usable_cores(),
-        "load_before": os.getloadavg()[0],
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES if find_spec(package.replace("-", "_"))},
-    }
-    cores = sorted(os.sched_getaffinity(0))[:threads]
-    os.sched_setaffinity(0, cores)
-    return machine | {"threads": threads, "pinned_to": cores}
-
-
-def save(name: str, arguments: argparse.Namespace, machine_before: dict[str, Any], result: Mapping[str, Any]) -> None:
+def save(name: str, arguments: argparse.Namespace, result: Mapping[str, Any]) -> None:
     """Print a result's table, and write it with its date, command and machine to `--out` or results/NAME.json."""
     whole_result = {
         "measured": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "command": shlex.join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
-        "machine": machine_before,
+        "machine": arguments.machine,
         "rounds": arguments.rounds,
         **result,
     }

@@ -12,6 +12,7 @@ import json
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,22 +44,20 @@ def main() -> None:
     parser = training_parser(__doc__)
     parser.add_argument("--sentences", type=common.whole(), default=70_000, help="lines of news")
     parser.add_argument("--bank-size", type=int, default=65_536)
-    arguments = parser.parse_args()
+    arguments = common.parse(parser)
 
-    before = common.pinned_machine(arguments.threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         student, made = write_student(arguments, folder), write_corpus(arguments, folder)
         data = {"student": student, "tokens": made["tokens"], "rows": made["rows"], "bank_size": arguments.bank_size}
 
-        def side(name: str, settings: dict[str, object]) -> Peer:
+        def side(name: str, settings: dict[str, Any]) -> Peer:
             return Peer(f"benchmarks.sides:{name}", data | settings, threads=arguments.threads)
 
         published = of_slice(arguments) | {"teacher": str(resolve_reference(arguments.model))}
         compare_trainers(
             "distill",
             arguments,
-            before,
             {
                 "ours": partial(side, "Distill", of_slice(arguments, OUR_STEPS)),
                 "published loop": partial(side, "PublishedDistill", published),

@@ -34,9 +34,8 @@ def min_cosine(rows: np.ndarray, reference: np.ndarray) -> float:
 def main() -> None:
     parser = common.new_parser(__doc__)
     parser.add_argument("--sentences", type=common.whole(), default=20_000)
-    arguments = parser.parse_args()
+    arguments = common.parse(parser)
 
-    before = common.pinned_machine(arguments.threads)
     left_out = common.without_bf16(ST_SIDES, choose_runtime("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "sentences.json"
@@ -57,7 +56,7 @@ def main() -> None:
         for result in sides.values():
             result["min_cosine"] = min_cosine(np.load(result["facts"].pop("rows"), allow_pickle=False), reference)
     facts = {"num_sentences": arguments.sentences, "sides": sides, "failed": failed}
-    common.save("encode", arguments, before, facts)
+    common.save("encode", arguments, facts)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,8 @@ from distilcse_cli.data.corpus import prepare_corpus
 def main() -> None:
     parser = common.new_parser(__doc__)
     parser.add_argument("--sentences", type=common.whole(), default=600_000)
-    arguments = parser.parse_args()
+    arguments = common.parse(parser)
 
-    before = common.pinned_machine(arguments.threads)
     lines = common.read_lines("news")[: arguments.sentences]
     corpora = []
     with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +40,7 @@ def main() -> None:
         "ratio": sides["encode"]["ratio"],
         "resident_bytes": {name: side["resident_bytes"] for name, side in sides.items()},
     }
-    common.save("extract", arguments, before, facts)
+    common.save("extract", arguments, facts)
 
 
 if __name__ == "__main__":

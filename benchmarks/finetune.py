@@ -10,6 +10,7 @@ import json
 import tempfile
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,18 +42,16 @@ def write_triples(arguments: argparse.Namespace, folder: Path) -> dict[str, str]
 def main() -> None:
     parser = training_parser(__doc__)
     parser.add_argument("--triples", type=common.whole(), default=20_000)
-    arguments = parser.parse_args()
+    arguments = common.parse(parser)
 
-    before = common.pinned_machine(arguments.threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         student, made = write_student(arguments, folder), write_triples(arguments, folder)
-        ours = {"student": student, "tokens": made["tokens"], "triples": made["triples"]}
+        ours: dict[str, Any] = {"student": student, "tokens": made["tokens"], "triples": made["triples"]}
         ours |= of_slice(arguments, OUR_STEPS)
         compare_trainers(
             "finetune",
             arguments,
-            before,
             {"ours": lambda: Peer("benchmarks.sides:Finetune", ours, threads=arguments.threads)},
             unit="triples",
             of_st={"model": student, "data": made["data"]},

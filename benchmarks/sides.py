@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from distilcse_cli.training.objective import Objective
-from distilcse_cli.training.triples import Triples
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,9 +26,11 @@ from distilcse_cli.teacher.extract import extract
 from distilcse_cli.training.distill import Distillation
 from distilcse_cli.training.loop import train
 from distilcse_cli.training.model import Scale, StudentModel
+from distilcse_cli.training.objective import Objective
 from distilcse_cli.training.settings import DistillSettings, FinetuneSettings, TrainSettings
 from distilcse_cli.training.state import ADAM_BETAS, ADAM_EPS, TrainState
 from distilcse_cli.training.teacher_rows import StoredTeacher
+from distilcse_cli.training.triples import Triples
 
 
 class Encode:
@@ -215,7 +215,7 @@ class PublishedDistill(Distill):
     def run(self) -> dict[str, Any]:
         """Train a slice on other batches than the last one."""
         clock = StepClock(self.num_warmup)
-        for _ in range(self.settings.max_steps):
+        for _ in range(self.settings.max_steps or 0):
             rows = self.generator.choice(len(self.tokens), self.settings.batch_size, replace=False)
             batch = self.tokens.pad(rows, self.pad_id, self.settings.max_length)
             self.loop.step(batch, batch, lr=1e-4)

@@ -77,9 +77,8 @@ class Ours:
 def main() -> None:
     parser = common.new_parser(__doc__)
     parser.add_argument("--data", type=Path, default=common.SHARED_DATA / "senteval")
-    arguments = parser.parse_args()
+    arguments = common.parse(parser)
 
-    before = common.pinned_machine(arguments.threads)
     other = "SentEval's path"
     settings = {"model": str(resolve_reference(arguments.model)), "data": str(arguments.data)}
     starters = {
@@ -95,7 +94,7 @@ def main() -> None:
         for name, side in sides.items()
     }
     facts = {"sides": told, "ratio": sides[other]["ratio"], "dtype": sides["ours"]["facts"]["dtype"]}
-    common.save("sts", arguments, before, facts)
+    common.save("sts", arguments, facts)
 
 
 if __name__ == "__main__":

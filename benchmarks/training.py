@@ -71,7 +71,6 @@ def worth_trying(runtime: Runtime) -> dict[str, tuple[bool, bool]]:
 def compare_trainers(
     name: str,
     arguments: argparse.Namespace,
-    before: dict[str, Any],
     ours: common.Starters,
     *,
     unit: str,
@@ -81,10 +80,8 @@ def compare_trainers(
     """Let our sides and the trainer's alternate; print and save the result.
 
     Args:
-        name: of the benchmark.
-        arguments: parsed.
-        before: the machine before the comparison.
-        ours: our sides, and any besides the trainer's.
+        name, arguments: of the benchmark.
+        ours: all sides but the trainer's.
         unit: what is counted.
         of_st: what the trainer's sides train, and on what.
         facts: more for the result file.
@@ -95,8 +92,11 @@ def compare_trainers(
         settings = of_st | of_slice(arguments) | {"bf16": bf16, "tuned": tuned}
         return Peer("benchmarks.st_sides:STTrainer", settings, threads=arguments.threads, python=arguments.st_python)
 
-    starters = {**ours, **{side: partial(trainer, *how) for side, how in worth_trying(runtime).items()}}
+    starters: common.Starters = {
+        **ours,
+        **{side: partial(trainer, *how) for side, how in worth_trying(runtime).items()},
+    }
     sides, failed = common.compare(starters, arguments.rounds, unit=unit)
     failed |= common.without_bf16(ST_SIDES, runtime)
     facts |= {"our_steps": OUR_STEPS * arguments.steps, "layers": arguments.layers, "sides": sides, "failed": failed}
-    common.save(name, arguments, before, of_slice(arguments) | facts)
+    common.save(name, arguments, of_slice(arguments) | facts)

@@ -120,10 +120,9 @@ def main() -> None:
     parser.set_defaults(threads=1)  # more would be processes of the batched side only
     parser.add_argument("--tasks", default=",".join(TASKS), help="comma-separated")
     parser.add_argument("--data", type=Path, default=common.SHARED_DATA / "senteval")
-    arguments = parser.parse_args()
+    arguments = common.parse(parser)
 
     torch.set_num_threads(arguments.threads)
-    before = common.pinned_machine(arguments.threads)
     names = arguments.tasks.split(",")
     if not set(names) <= set(TASKS):
         parser.error(f"--tasks are some of {', '.join(TASKS)}, not {arguments.tasks}")
@@ -136,16 +135,18 @@ def main() -> None:
 
     tasks: dict[str, Any] = {}
     for job, measured in zip(jobs, zip(*rounds, strict=True), strict=True):
-        batched, sequential, (score, *_) = zip(*measured, strict=True)
-        tasks[job.task.name] = {"acc": score.acc, "num_steps": score.num_steps, **times(batched, sequential)}
-    totals = [[sum(one[side] for one in measured) for measured in rounds] for side in (0, 1)]
+        score = measured[0][2]
+        figures = times([fast for fast, _, _ in measured], [slow for _, slow, _ in measured])
+        tasks[job.task.name] = {"acc": score.acc, "num_steps": score.num_steps, **figures}
+    batched = [sum(fast for fast, _, _ in measured) for measured in rounds]
+    sequential = [sum(slow for _, slow, _ in measured) for measured in rounds]
     facts = {
         "features": f"{arguments.model}, pooled",
         "mode": "test",
         "sequential": "seconds a step of a sample, times the steps of all fits",
-        "tasks": tasks | {"all": times(*totals)},
+        "tasks": tasks | {"all": times(batched, sequential)},
     }
-    common.save("transfer", arguments, before, facts)
+    common.save("transfer", arguments, facts)
 
 
 if __name__ == "__main__":

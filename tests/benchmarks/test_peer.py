@@ -101,8 +101,7 @@ def test_a_result_names_its_command_and_machine(
     ours = {"unit": "triples", "rate": spread, "ratio": spread, "facts": {}}
     save(
         "finetune",
-        Namespace(rounds=2, out=tmp_path / "result.json"),
-        machine,
+        Namespace(rounds=2, out=tmp_path / "result.json", machine=machine),
         {"sides": {"ours": ours}, "failed": {"other": "no such backend"}},
     )
     written = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
