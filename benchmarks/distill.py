@@ -34,11 +34,10 @@ from distilcse_cli.data.corpus import prepare_corpus
 from distilcse_cli.data.tokens import tokenize_corpus
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.folder import save_student
-from distilcse_cli.models.reference import resolve_reference
-from distilcse_cli.ranks import ALONE
+from distilcse_cli.models.reference import ModelRef, resolve_reference
 from distilcse_cli.runtime import Runtime, choose_runtime
 from distilcse_cli.training.settings import DistillSettings
-from distilcse_cli.training.teacher_rows import place_rows
+from distilcse_cli.training.teacher_rows import Teacher
 
 ST_SIDES = {
     "sentence-transformers fp32": (False, False),
@@ -87,11 +86,11 @@ def write_corpus(arguments: argparse.Namespace, folder: Path) -> dict[str, str]:
     text = folder / "news.txt"
     text.write_text("\n".join(read_lines("news")[: arguments.sentences]) + "\n", encoding="utf-8")
     corpus = prepare_corpus([str(text)], CorpusSettings())
-    teacher, runtime = load_encoder(arguments.model), choose_runtime()
-    store = place_rows(teacher, corpus, runtime, ALONE).opened(corpus, lambda: teacher, runtime, ALONE)
+    teacher = Teacher(ModelRef(ref=arguments.model))
+    store = teacher.store(corpus, choose_runtime())
     np.save(folder / "rows.npy", store.embeddings)
     (folder / "columns.json").write_text(json.dumps({"sentence": list(corpus)}), encoding="utf-8")
-    tokens = tokenize_corpus(corpus, teacher.tokenizer, DistillSettings().max_length)
+    tokens = tokenize_corpus(corpus, teacher.encoder().tokenizer, DistillSettings().max_length)
     return {"tokens": str(tokens.folder), "rows": str(folder / "rows.npy"), "data": str(folder / "columns.json")}
 
 

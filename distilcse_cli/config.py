@@ -39,6 +39,17 @@ def data_home() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "distilcse"
 
 
+def senteval_folder() -> Path:
+    """Folder of SentEval's data, with `downstream/` in it: `$DISTILCSE_DATA/senteval`, else the one in the data home.
+
+    Takes the first that exists, or the first if none does.
+    """
+    folders = [data_home() / "datasets" / "senteval"]
+    if variable := os.environ.get("DISTILCSE_DATA"):
+        folders.insert(0, Path(variable).expanduser() / "senteval")
+    return next((folder for folder in folders if (folder / "downstream").is_dir()), folders[0])
+
+
 @dataclass(frozen=True, kw_only=True)
 class MachineSettings:
     """Where a command computes, and in what number format."""

@@ -136,20 +136,21 @@ def distill(
     if launch(nproc, sys.argv[1:], device):
         return
 
+    from distilcse_cli.models.reference import ModelRef
     from distilcse_cli.training.distill import DistillSources, run
 
     sources = DistillSources(
-        teacher=teacher,
-        student=student,
+        teacher=ModelRef(ref=teacher, pooler=teacher_pooler, revision=teacher_revision),
+        student=ModelRef(
+            ref=student,
+            pooler=pooler or ("cls" if preset else None),
+            revision=revision,
+            base=base,
+            tokenizer=tokenizer,
+            keep_layers=layers,
+        ),
         corpus=tuple(corpus),
         embeddings=embeddings,
-        keep_layers=layers,
-        base=base,
-        tokenizer=tokenizer,
-        pooler=pooler or ("cls" if preset else None),
-        teacher_pooler=teacher_pooler,
-        revision=revision,
-        teacher_revision=teacher_revision,
     )
     report = run(
         sources,

@@ -132,18 +132,19 @@ def finetune(
     if launch(nproc, sys.argv[1:], device):
         return
 
-    from distilcse_cli.training.finetune.stage import FinetuneSources, run
+    from distilcse_cli.models.reference import ModelRef
+    from distilcse_cli.training.triples import FinetuneSources, run
 
     sources = FinetuneSources(
-        student=student,
+        student=ModelRef(
+            ref=student,
+            pooler=pooler or ("cls" if preset else None),
+            revision=revision,
+            base=base,
+            tokenizer=tokenizer,
+        ),
         triplets=tuple(triplets),
-        teacher=teacher,
-        base=base,
-        tokenizer=tokenizer,
-        pooler=pooler or ("cls" if preset else None),
-        teacher_pooler=teacher_pooler,
-        revision=revision,
-        teacher_revision=teacher_revision,
+        teacher=None if teacher is None else ModelRef(ref=teacher, pooler=teacher_pooler, revision=teacher_revision),
     )
     report = run(
         sources,

@@ -116,7 +116,7 @@ def model_or_default(model: str | None) -> str:
     Raises:
         UsageError: none of the three; the hint has the three ways out.
     """
-    from distilcse_cli.data import catalogue
+    from distilcse_cli import catalogue
 
     chosen = model or os.environ.get("DISTILCSE_MODEL")
     if chosen:

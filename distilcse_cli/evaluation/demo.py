@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from distilcse_cli import console
+from distilcse_cli import catalogue, console
 from distilcse_cli.config import CorpusSettings
-from distilcse_cli.data import catalogue
 from distilcse_cli.data.corpus import prepare_corpus
 from distilcse_cli.errors import DataError
 from distilcse_cli.evaluation.comparison import Comparison, compare
@@ -18,10 +17,10 @@ from distilcse_cli.files import atomic_path, read_json
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import Runtime, choose_runtime
-from distilcse_cli.training.distill import DistillSources, hold_out, run
+from distilcse_cli.training.dev import hold_out
+from distilcse_cli.training.distill import DistillSources, run
 from distilcse_cli.training.settings import DistillSettings
-from distilcse_cli.training.signals import Interrupted
-from distilcse_cli.training.steps import NonFiniteLoss
+from distilcse_cli.training.steps import Interrupted, NonFiniteLoss
 from senteval.tables import format_score
 
 TEACHER, ARTICLES = "all-minilm-l6", "news-articles"
@@ -80,7 +79,9 @@ def run_demo(
     _write_sentences(text, islice(corpus, num_sentences))
 
     sources = DistillSources(
-        teacher=str(teacher_folder), student=str(teacher_folder), corpus=(str(text),), keep_layers=KEEP_LAYERS
+        teacher=ModelRef(ref=str(teacher_folder)),
+        student=ModelRef(ref=str(teacher_folder), keep_layers=KEEP_LAYERS),
+        corpus=(str(text),),
     )
     settings = DistillSettings()
     _distill(sources, student, settings, device, compute_dtype)

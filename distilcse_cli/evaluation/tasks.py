@@ -8,7 +8,7 @@ from typing import cast
 
 import senteval
 from distilcse_cli import console
-from distilcse_cli.data.evaluation_data import senteval_folder
+from distilcse_cli.config import senteval_folder
 from distilcse_cli.errors import UsageError
 from distilcse_cli.evaluation.boundary import senteval_errors
 from distilcse_cli.evaluation.settings import TASK_SETS, EvalSettings, Mode, one_of

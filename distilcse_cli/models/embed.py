@@ -20,8 +20,7 @@ from torch.nn import functional
 
 from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings
-from distilcse_cli.data.tokenizing import RowTokenizer
-from distilcse_cli.data.tokens import TokenRows
+from distilcse_cli.data.tokens import RowTokenizer, TokenRows
 from distilcse_cli.errors import DeviceError
 from distilcse_cli.models.backbone import num_positions
 from distilcse_cli.models.batching import (

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distilcse_cli import console
-from distilcse_cli.data import catalogue
+from distilcse_cli import catalogue, console
 from distilcse_cli.errors import ModelError, NetworkError
 from distilcse_cli.files import read_json
 from distilcse_cli.models.backbone import build_backbone, load_config, load_tokenizer, num_positions

@@ -16,12 +16,12 @@ import shutil
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import IO, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
+from distilcse_cli.data.npy import NpyWriter
 from distilcse_cli.errors import UsageError
-from distilcse_cli.teacher.store import npy_header
 
 _JSON_DIGITS = {"float32": 9, "float16": 5}
 """Decimal digits that give back the same binary number."""
@@ -61,27 +61,16 @@ def open_rows(path: Path, width: int, dtype: str) -> RowWriter:
 
 class _Npy:
     def __init__(self, path: Path, width: int, dtype: str) -> None:
-        self._file: IO[bytes] = path.open("wb")
-        self._begin(width, dtype)
-
-    def _begin(self, width: int, dtype: str) -> None:
-        self._width, self._dtype, self._num_rows = width, dtype, 0
-        self._file.write(npy_header(dtype, (0, width)))
+        self._array = NpyWriter(path, dtype, width)
 
     def append(self, sentences: list[str], embeddings: np.ndarray) -> None:  # noqa: ARG002
-        self._file.write(np.ascontiguousarray(embeddings, dtype=self._dtype).data)
-        self._num_rows += len(embeddings)
-
-    def _complete(self) -> None:
-        self._file.seek(0)
-        self._file.write(npy_header(self._dtype, (self._num_rows, self._width)))
+        self._array.append(embeddings)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        with self._file:
-            self._complete()
+        self._array.close()
 
 
 class _Npz(_Npy):
@@ -90,11 +79,11 @@ class _Npz(_Npy):
         # a member of an archive cannot be changed later, when the number of rows is known; a file without a name
         # leaves nothing behind
         self._file = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
-        self._begin(width, dtype)
+        self._array = NpyWriter(self._file, dtype, width)
 
     def __exit__(self, *exception: object) -> None:
         with self._file, zipfile.ZipFile(self._path, "w") as archive:
-            self._complete()
+            self._array.complete()
             self._file.seek(0)
             with archive.open("embeddings.npy", "w", force_zip64=True) as member:
                 shutil.copyfileobj(self._file, member, 1 << 20)

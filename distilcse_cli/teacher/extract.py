@@ -20,6 +20,7 @@ import torch
 
 from distilcse_cli import __version__, console
 from distilcse_cli.config import EncodeSettings
+from distilcse_cli.data import npy
 from distilcse_cli.data.corpus import Corpus
 from distilcse_cli.data.tokens import tokenizer_fingerprint
 from distilcse_cli.errors import DataError
@@ -39,7 +40,6 @@ from distilcse_cli.teacher.store import (
     EmbeddingStore,
     is_complete,
     locked,
-    npy_header,
     open_store,
     read_manifest,
     require_same,
@@ -228,13 +228,12 @@ def _write_rows(
 
 def _position(manifest: dict[str, Any], row: int) -> int:
     """Where in the array's file a row starts."""
-    header = npy_header(manifest["dtype"], (manifest["num_rows"], manifest["width"]))
-    return len(header) + row * manifest["width"] * np.dtype(manifest["dtype"]).itemsize
+    return npy.position(manifest["dtype"], (manifest["num_rows"], manifest["width"]), row)
 
 
 def _cut_after_rows(path: Path, manifest: dict[str, Any]) -> None:
     """Make the unfinished array, or cut it after the last row that counts."""
-    header = npy_header(manifest["dtype"], (manifest["num_rows"], manifest["width"]))
+    header = npy.header(manifest["dtype"], (manifest["num_rows"], manifest["width"]))
     end = _position(manifest, manifest["rows_done"])
     with path.open("r+b" if manifest["rows_done"] and path.exists() else "w+b", buffering=0) as file:
         if manifest["rows_done"] == 0:

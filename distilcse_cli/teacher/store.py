@@ -11,7 +11,6 @@ A folder with three files, each readable without this package:
 header of the partial array names the final number of rows, so that no reader takes the file for a small array.
 """
 
-import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -133,14 +132,6 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"{path}: dtype is {manifest.get('dtype')!r}, but must be one of {', '.join(STORE_DTYPES)}", hint=_REMAKE
         )
     return manifest
-
-
-def npy_header(dtype: str, shape: tuple[int, int]) -> bytes:
-    """First bytes of a `.npy` file of this shape; the same length for any number of rows."""
-    header = io.BytesIO()
-    fields = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(header, fields)
-    return header.getvalue()
 
 
 @contextmanager

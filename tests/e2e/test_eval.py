@@ -182,7 +182,9 @@ def test_the_authors_argument_names_are_not_in_the_help(distilcse: Eval) -> None
 
 @pytest.mark.golden
 @pytest.mark.real_model
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0.02), ("bfloat16", 0.05)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [pytest.param("float32", 0.02, marks=pytest.mark.slow), ("bfloat16", 0.05)]
+)
 def test_minilm_has_its_published_scores(evaluate: Eval, minilm: Path, dtype: str, tolerance: float) -> None:
     if dtype == "bfloat16" and not bf16_cpu_flags():
         pytest.skip("this CPU has no bf16 instructions, and emulates them slowly")

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from distilcse_cli.data import catalogue
+from distilcse_cli import catalogue
 from distilcse_cli.errors import DataError
 from distilcse_cli.evaluation.demo import ARTICLES, TEACHER, run_demo
-from distilcse_cli.training.signals import Interrupted
-from distilcse_cli.training.steps import NonFiniteLoss
+from distilcse_cli.training.steps import Interrupted, NonFiniteLoss
 from distilcse_cli.training.teacher_rows import StoredTeacher
 from tests.training.conftest import write_corpus
 
@@ -50,7 +49,7 @@ def test_the_student_of_an_earlier_demo_stays_until_the_new_one_is_finished(
     earlier = demo()
     with monkeypatch.context() as patch:
         # the last thing before the student's folder is written
-        patch.setattr("distilcse_cli.training.stage.draw_curves", lambda *_, **__: 1 / 0)
+        patch.setattr("distilcse_cli.training.run.draw_curves", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             demo()
     assert files_of(tmp_path / "demo" / "student") == earlier

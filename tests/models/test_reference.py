@@ -71,9 +71,7 @@ def test_a_file_is_no_model_folder(tmp_path: Path) -> None:
 def test_a_revision_goes_with_hub_models_only(tiny: Callable[..., Path]) -> None:
     with pytest.raises(UsageError, match=r"--revision v1 does not go with .*, a local folder"):
         resolve_reference(str(tiny("bert")), revision="v1")
-    with pytest.raises(
-        UsageError, match="--revision v1 does not go with all-minilm-l6, a catalogue entry of one version"
-    ):
+    with pytest.raises(UsageError, match="--revision v1 does not go with all-minilm-l6, which has one version only"):
         resolve_reference("all-minilm-l6", revision="v1")
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
-from distilcse_cli.data import catalogue
+from distilcse_cli import catalogue
 from distilcse_cli.errors import DistilCSEError, ModelError, UsageError
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.inferred import infer_config

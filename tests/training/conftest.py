@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from distilcse_cli.config import CorpusSettings
+from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.training.settings import DistillSettings
 from tests.tiny import WORDS
 
@@ -26,11 +27,9 @@ class Job:
         from distilcse_cli.training.distill import DistillSources, run
 
         sources = DistillSources(
-            teacher=str(self.teacher),
-            student=str(self.student),
+            teacher=ModelRef(ref=str(self.teacher), pooler="avg"),
+            student=ModelRef(ref=str(self.student), pooler="avg"),
             corpus=(str(self.corpus),),
-            pooler="avg",
-            teacher_pooler="avg",
         )
         return run(
             sources,
