@@ -34,7 +34,7 @@ from distilcse_cli.data.corpus import prepare_corpus
 from distilcse_cli.data.tokens import tokenize_corpus
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.folder import save_student
-from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.models.reference import resolve_reference
 from distilcse_cli.ranks import ALONE
 from distilcse_cli.runtime import Runtime, choose_runtime
 from distilcse_cli.training.settings import DistillSettings

@@ -3,7 +3,7 @@
     python -m benchmarks.encode [--onnx-python PYTHON] [--openvino-python PYTHON]
 
 Every side embeds the same lines, news and captions half and half, in its own process. Ours calls
-`embed_sentences`, which `eval` calls as well and which takes windows as `encode` does; loading
+`Embedder.sentences`, which `eval` calls as well and which takes windows as `encode` does; loading
 the model is counted on no side, and the first pass of ours is told apart.
 The backends that need packages which do not go with this project's run with a Python of their own,
 or not at all where none is given.
@@ -33,7 +33,7 @@ from benchmarks.common import (
 from benchmarks.peer import Peer
 from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings
-from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.models.reference import resolve_reference
 from distilcse_cli.runtime import choose_runtime
 
 REFERENCE = "sentence-transformers fp32"
@@ -50,7 +50,7 @@ ST_SIDES = {
 
 
 class Ours:
-    """`embed_sentences` at its defaults.
+    """`Embedder.sentences` at its defaults.
 
     Args:
         model: folder.
@@ -80,9 +80,9 @@ class Ours:
         return {"num": len(self.sentences)}
 
     def _embed(self) -> np.ndarray:
-        from distilcse_cli.models.inference import embed_sentences
+        from distilcse_cli.models.embed import Embedder
 
-        return embed_sentences(self.encoder, self.sentences, self.runtime, EncodeSettings())
+        return Embedder(self.encoder, self.runtime, EncodeSettings()).sentences(self.sentences)
 
 
 def min_cosine(rows: np.ndarray, reference: np.ndarray) -> float:

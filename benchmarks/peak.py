@@ -26,7 +26,7 @@ from benchmarks.work import encode_multiply_adds, train_multiply_adds
 from distilcse_cli import console
 from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.models.encoder import load_encoder
-from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.models.reference import resolve_reference
 from distilcse_cli.runtime import choose_runtime
 
 SHAPES = ((8192, 384, 1536), (8192, 1536, 384), (4096, 1024, 4096))

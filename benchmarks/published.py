@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.training.model import DistillModel
+from distilcse_cli.training.model import StudentModel
 from distilcse_cli.training.state import ADAM_BETAS, ADAM_EPS
 
 Batch = tuple[Tensor, Tensor]
@@ -32,7 +32,7 @@ class PublishedLoop:
     def __init__(
         self,
         teacher: SentenceEncoder,
-        model: DistillModel,
+        model: StudentModel,
         *,
         bank: Tensor,
         bank_size: int,
@@ -47,9 +47,9 @@ class PublishedLoop:
         """Take a step; the loss before it."""
         with torch.no_grad():
             target = functional.normalize(self.teacher(*for_teacher), dim=1)
-        student = functional.normalize(self.model(*for_student), dim=1)
+        student = functional.normalize(self.model.projected(self.model(*for_student)), dim=1)
         keys = torch.cat([target, self.bank.clone()])
-        scores = self.model.scale * student @ keys.T
+        scores = self.model.scale() * student @ keys.T
         loss = functional.cross_entropy(scores, torch.arange(len(student)))
         self.optimizer.zero_grad()
         loss.backward()

@@ -15,8 +15,8 @@ from benchmarks.peer import memory_now
 from benchmarks.training_sides import OursDistill
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.corpus import open_corpus
+from distilcse_cli.models.embed import EmbeddedWindow, Embedder
 from distilcse_cli.models.encoder import load_encoder
-from distilcse_cli.models.inference import EmbeddedWindow, embed_stream
 from distilcse_cli.runtime import choose_runtime
 from distilcse_cli.teacher.extract import extract
 
@@ -77,7 +77,7 @@ class Encode(Extract):
         """Embed all of it."""
         with MemorySamples() as memory:
             started = time.perf_counter()
-            for _ in embed_stream(self.encoder, self.corpus, self.runtime, EncodeSettings()):
+            for _ in Embedder(self.encoder, self.runtime).stream(self.corpus):
                 pass
             seconds = time.perf_counter() - started
         return {"num": len(self.corpus), "seconds": seconds} | memory.most
@@ -94,7 +94,7 @@ class EncodeSlices(Extract):
 
     def _all_windows(self) -> Iterator[EmbeddedWindow]:
         while True:
-            yield from embed_stream(self.encoder, self.corpus, self.runtime, EncodeSettings())
+            yield from Embedder(self.encoder, self.runtime).stream(self.corpus)
 
     def run(self) -> dict[str, Any]:
         """Embed a slice."""
@@ -133,5 +133,5 @@ class Train(OursDistill):
 
 def _warm_up(side: Extract) -> None:
     sentences = side.corpus.take(np.arange(min(len(side.corpus), 8192)))
-    for _ in embed_stream(side.encoder, sentences, side.runtime, EncodeSettings()):
+    for _ in Embedder(side.encoder, side.runtime).stream(sentences):
         pass

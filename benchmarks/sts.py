@@ -21,7 +21,7 @@ from distilcse_cli.evaluation.scoring import evaluate_encoder
 from distilcse_cli.evaluation.settings import EvalSettings
 from distilcse_cli.evaluation.tasks import load_data
 from distilcse_cli.models.encoder import load_encoder
-from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.models.reference import resolve_reference
 from distilcse_cli.runtime import choose_runtime
 from senteval import STS_TASKS
 from senteval.engine import SE

@@ -14,44 +14,34 @@ from benchmarks.steps import StepClock
 from distilcse_cli.data.tokens import open_tokens
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.runtime import Runtime, choose_runtime
-from distilcse_cli.training import loop
-from distilcse_cli.training.finetune import loop as finetune_loop
-from distilcse_cli.training.finetune.model import FinetuneModel
-from distilcse_cli.training.model import DistillModel
+from distilcse_cli.training.bank import MemoryBank
+from distilcse_cli.training.distill import Distillation
+from distilcse_cli.training.loop import train
+from distilcse_cli.training.model import Scale, StudentModel
 from distilcse_cli.training.settings import DistillSettings, FinetuneSettings
 from distilcse_cli.training.state import TrainState
-from distilcse_cli.training.steps import StepRecord
 from distilcse_cli.training.teacher_rows import StoredTeacher
+from distilcse_cli.training.triples import Triples
 
 
 def _student(folder: str, runtime: Runtime) -> SentenceEncoder:
-    """The student as `run_stage` sets it up for training on this runtime."""
+    """The student as `training.run` sets it up for training on this runtime."""
     encoder = load_encoder(folder)
     if runtime.device == "cpu" and runtime.dtype == "bfloat16":
         encoder.set_attention("eager")
     return encoder
 
 
-class FullBank:
-    """A `Watcher` that only fills the bank before the first step, as it is in all but the start of a run."""
-
-    def __init__(self, rows: np.ndarray) -> None:
-        self._rows = rows
-
-    def start(self, state: TrainState) -> None:
-        """Push rows until there is no room."""
-        size = state.bank.size
-        numbers = np.arange(size) % len(self._rows)
-        for part in np.array_split(numbers, max(1, size // 4096)):
-            rows = torch.from_numpy(self._rows[part].astype(np.float32))
-            state.bank.push(functional.normalize(rows, dim=1))  # of no known text, as in a first epoch
-
-    def after_step(self, state: TrainState, record: StepRecord, *, stop: bool) -> None:
-        """Nothing."""
+def _fill(bank: MemoryBank, rows: np.ndarray) -> None:
+    """Push rows until there is no room, as after the first steps of a run."""
+    numbers = np.arange(bank.size) % len(rows)
+    for part in np.array_split(numbers, max(1, bank.size // 4096)):
+        new = functional.normalize(torch.from_numpy(rows[part].astype(np.float32)), dim=1)
+        bank.push(new, np.full(len(part), -1))  # of no text in the corpus, as in a first epoch
 
 
 class OursDistill:
-    """`training.loop.train` at its defaults on memory-mapped tokens and stored teacher rows.
+    """The loop with stage 1's objective at its defaults, on memory-mapped tokens and stored teacher rows.
 
     Args:
         student: folder.
@@ -79,19 +69,24 @@ class OursDistill:
     def run(self) -> dict[str, Any]:
         """Train a slice on other batches than the last one."""
         settings = replace(self.settings, seed=next(self.seeds))
-        model = DistillModel(_student(self.student, self.runtime), self.rows.shape[1], settings)
-        inputs = loop.Inputs(
-            tokens=self.tokens,
-            teacher=StoredTeacher(self.rows, self.runtime),
-            rows=np.arange(len(self.tokens)),
+        objective = Distillation(
             settings=settings,
             runtime=self.runtime,
+            student=_student(self.student, self.runtime),
+            tokens=self.tokens,
+            rows=np.arange(len(self.tokens)),
+            teacher=StoredTeacher(self.rows, self.runtime),
         )
         clock = StepClock(self.num_warmup)
-        state = loop.train(
-            model, inputs, lambda step: clock.tick(getattr(step, self.counts)), watcher=FullBank(self.rows)
+        bank = objective.new_bank()
+        assert bank is not None
+        _fill(bank, self.rows)
+        train(
+            objective,
+            TrainState(objective.new_model(), bank),
+            lambda step: clock.tick(getattr(step, self.counts)),
         )
-        return clock.figures() | {"bank_rows": len(state.bank)}
+        return clock.figures() | {"bank_rows": len(bank)}
 
 
 class PublishedDistill:
@@ -121,7 +116,7 @@ class PublishedDistill:
         encoder = load_encoder(student)
         self.loop = PublishedLoop(
             load_encoder(teacher),
-            DistillModel(encoder, embeddings.shape[1], settings),
+            StudentModel(encoder, Scale(settings.logit_scale, settings.max_logit_scale), embeddings.shape[1]),
             bank=bank,
             bank_size=bank_size,
         )
@@ -142,7 +137,7 @@ class PublishedDistill:
 
 
 class OursFinetune:
-    """`training.finetune.loop.train` at its defaults.
+    """`training.loop.train` with the objective of stage 2 at its defaults.
 
     Args:
         student: folder.
@@ -164,9 +159,14 @@ class OursFinetune:
     def run(self) -> dict[str, Any]:
         """Train a slice on other batches than the last one."""
         settings = replace(self.settings, seed=next(self.seeds))
-        inputs = finetune_loop.Inputs(tokens=self.tokens, triples=self.triples, settings=settings, runtime=self.runtime)
+        objective = Triples(
+            settings=settings,
+            runtime=self.runtime,
+            student=_student(self.student, self.runtime),
+            tokens=self.tokens,
+            rows=self.triples,
+        )
         clock = StepClock(self.num_warmup)
-        model = FinetuneModel(_student(self.student, self.runtime), settings)
         width = self.triples.shape[1]
-        finetune_loop.train(model, inputs, lambda step: clock.tick(step.num_sentences // width))
+        train(objective, TrainState(objective.new_model()), lambda step: clock.tick(step.num_sentences // width))
         return clock.figures()

@@ -123,11 +123,11 @@ def real_jobs(model: str, data: Path, mode: Any) -> list[Job]:
     loaded = load_tasks(TASKS, data, mode=mode)
 
     def encode(sentences: list[str]) -> np.ndarray:
+        from distilcse_cli.models.embed import Embedder
         from distilcse_cli.models.encoder import load_encoder
-        from distilcse_cli.models.inference import embed_sentences
 
         runtime = choose_runtime("cpu", "float32")
-        return embed_sentences(load_encoder(model), sentences, runtime, EncodeSettings(normalize=False))
+        return Embedder(load_encoder(model), runtime, EncodeSettings(normalize=False)).sentences(sentences)
 
     embeddings = encode_distinct(encode, (sentence for task in loaded for sentence in task.sentences()))
     protocol = protocol_of(mode)

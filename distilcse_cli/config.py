@@ -13,7 +13,11 @@ from typing import Annotated
 from distilcse_cli.errors import UsageError
 from distilcse_cli.setting import DATA, MACHINE, OUTPUT, Setting, check
 
-POOLINGS = ("cls", "cls_before_pooler", "avg", "avg_top2", "avg_first_last", "avg_layer1_last")
+POOLINGS = (
+    *("cls", "cls_before_pooler", "avg", "avg_top2", "avg_first_last", "avg_layer1_last"),
+    *("weighted_mean", "last_token"),
+)
+"""Names of the poolings; what each does is in `models.pooling`."""
 ON_BAD_LINE = ("stop", "skip")
 STORE_DTYPES = ("float32", "float16")
 COMPUTE_DTYPES = ("auto", "float32", "bfloat16")
@@ -33,6 +37,17 @@ def data_home() -> Path:
         return Path(home).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "distilcse"
+
+
+def senteval_folder() -> Path:
+    """Folder of SentEval's data, with `downstream/` in it: `$DISTILCSE_DATA/senteval`, else the one in the data home.
+
+    Takes the first that exists, or the first if none does.
+    """
+    folders = [data_home() / "datasets" / "senteval"]
+    if variable := os.environ.get("DISTILCSE_DATA"):
+        folders.insert(0, Path(variable).expanduser() / "senteval")
+    return next((folder for folder in folders if (folder / "downstream").is_dir()), folders[0])
 
 
 @dataclass(frozen=True, kw_only=True)

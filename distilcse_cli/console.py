@@ -1,7 +1,6 @@
-"""The only place that prints.
+"""All printing: results to stdout; log lines, progress and errors to stderr.
 
-stdout carries the result and nothing else; log lines, progress and errors go to stderr. Bars
-are drawn on a terminal only; elsewhere a plain line every so often says how far the work is.
+Progress is a bar on a terminal, and otherwise a plain line every ten seconds.
 """
 
 import json
@@ -18,7 +17,7 @@ _muted = False
 
 
 def mute() -> None:
-    """Print nothing but errors from now on, as one of several processes that do the same work."""
+    """Print only errors from now on: this process is one of several that do the same work."""
     global _muted
     _muted = True
 
@@ -26,7 +25,7 @@ def mute() -> None:
 def result(text: str) -> None:
     """Print a result on stdout."""
     if not _muted:
-        # a file's name need not be UTF-8
+        # the name of a file need not be UTF-8
         print(text.encode("utf-8", "backslashreplace").decode("utf-8"), flush=True)
 
 
@@ -36,13 +35,13 @@ def result_json(value: Any) -> None:
 
 
 def log(message: str) -> None:
-    """Say what happens, on stderr."""
+    """Print a log line on stderr."""
     if not _muted:
         print(_printable(message, keep="\n\t"), file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
-    """Say what the user should know but need not act on, on stderr."""
+    """Print a warning on stderr: something to know, but not to act on."""
     log(f"warning: {message}")
 
 
@@ -54,13 +53,13 @@ def ask(question: str) -> bool:
 
 
 def error(exception: DistilCSEError) -> None:
-    """Print an error and, behind it, its hint, as one line on stderr."""
+    """Print an error, followed by its hint, as one line on stderr."""
     hint = f" ({exception.hint})" if exception.hint else ""
     print(_printable(f"error: {exception.message}{hint}"), file=sys.stderr, flush=True)
 
 
 def _printable(text: str, keep: str = "") -> str:
-    """Text that may quote a foreign file, without the power to end a line or to command a terminal."""
+    """Escape control characters: a quoted file must not end the line or control the terminal."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one in keep else ascii(one)[1:-1] for one in text)
@@ -79,13 +78,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, align: str = 
 
 
 class Progress:
-    """How far a job is: a tqdm bar on a terminal, else a line every ten seconds.
+    """Progress of a job: a tqdm bar on a terminal, else a line every ten seconds.
 
     Args:
         description: what is counted, such as "extract".
-        total: how many units there are; None where that is not known.
+        total: how many units there are; None if unknown.
         unit: the unit's plural, such as "sentences".
-        initial: units done before, by an interrupted run.
+        initial: units that an interrupted run has done.
     """
 
     def __init__(self, description: str, total: int | None, unit: str, *, initial: int = 0) -> None:
@@ -100,7 +99,7 @@ class Progress:
             self._bar = tqdm(total=total, desc=description, unit=f" {unit}", initial=initial, dynamic_ncols=True)
 
     def update(self, num_units: int, facts: str = "") -> None:
-        """Count `num_units` more as done; `facts` (loss, rate, …) stand behind the count."""
+        """Count `num_units` more as done; `facts` (loss, rate, …) are shown after the count."""
         self.done += num_units
         self.facts = facts
         if self._bar is not None:
@@ -125,7 +124,7 @@ class Progress:
         return ", ".join(parts)
 
     def close(self) -> None:
-        """Finish: the bar stays, or a last line says the count and the rate."""
+        """Finish: leave the bar on the screen, or print a last line with count and rate."""
         if self._bar is not None:
             self._bar.close()
         elif self.done > self._initial:
@@ -141,7 +140,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as `42s`, `3m05s` or `2h07m`."""
+    """Format seconds as `42s`, `3m05s` or `2h07m`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole}s"

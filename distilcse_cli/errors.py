@@ -1,13 +1,12 @@
 """Errors that a user can fix.
 
-Everything raised here reaches the terminal as one line, `error: …`, followed by a hint that
-names the next command, and ends the process with the kind's exit code. A real bug is no
-`DistilCSEError` and keeps its traceback.
+Each is printed as one line, `error: …`, followed by a hint that names the next command, and ends
+the process with the exit code of its kind. A bug is no `DistilCSEError` and keeps its traceback.
 """
 
 
 class DistilCSEError(Exception):
-    """A failure that the user can mend.
+    """A failure that the user can fix.
 
     Args:
         message: what is wrong, in one line, naming the file, line or value.
@@ -35,13 +34,13 @@ class DataError(DistilCSEError):
 
 
 class ModelError(DistilCSEError):
-    """A model, checkpoint or tokenizer is missing, broken or unfit for what was asked."""
+    """A model, checkpoint or tokenizer is missing, broken or of the wrong kind."""
 
     exit_code = 4
 
 
 class DeviceError(DistilCSEError):
-    """The device or number format asked for is not to be had on this machine."""
+    """This machine does not have the requested device or number format."""
 
     exit_code = 5
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and fingerprints of what is in them."""
+"""Files that appear whole or not at all, locks, JSON, and fingerprints of contents."""
 
 import errno
 import hashlib
@@ -13,10 +13,8 @@ from typing import Any
 
 from distilcse_cli.errors import DataError
 
-MAKE_ROOM = "make room, or choose a place you may write to"
-_REMOVE = "it is damaged: remove what it belongs to, and make it again"
-
-
+MAKE_ROOM = "make room, or choose a folder you may write to"
+_REMOVE = "it is damaged: remove the folder it belongs to, and make it again"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
@@ -24,9 +22,8 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success fsync it and rename it to `path`.
 
-    On any exception, KeyboardInterrupt included, the temporary file is removed and whatever
-    was at `path` before stays. After a SIGKILL a `.NAME.tmp-*` file may remain, never a half
-    file under the final name.
+    On any exception, KeyboardInterrupt included, the temporary file is removed and the old file at
+    `path` stays. After a SIGKILL a `.NAME.tmp-*` file may remain, but never half a file under the final name.
 
     Raises:
         DataError: the folder cannot be made or written.
@@ -55,10 +52,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`; on success rename it to `folder`.
 
-    `folder` itself must not exist, or be empty. Same promises as `atomic_path`.
+    `folder` must be missing or empty. Interruptions have the same effect as in `atomic_path`.
 
     Raises:
-        DataError: `folder` has something in it already, or cannot be made.
+        DataError: `folder` is not empty, or cannot be made.
     """
     folder = Path(folder)
     try:
@@ -126,8 +123,30 @@ def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented UTF-8 JSON, whole or not at all."""
     text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False, allow_nan=False) + "\n"
     with atomic_path(path) as temporary:
-        # a path in it need not be UTF-8; JSON has an escape for what is not
+        # a path in it need not be UTF-8; JSON can escape the other bytes
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_toml(path: Path, values: dict[str, Any]) -> None:
+    """Write strings, numbers, booleans and lists of them as a flat TOML table, whole or not at all.
+
+    A value of None is left out, since TOML has none. A path becomes a string.
+    """
+    lines = [f"{name} = {_toml(value)}\n" for name, value in values.items() if value is not None]
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    # a path in it need not be UTF-8; JSON's escapes are TOML's, except that TOML wants one for DEL, too
+    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -148,13 +167,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file, read in pieces."""
+    """Return the hex sha256 of a file, read in pieces."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fsync(path: Path) -> None:
-    """Make a file or folder survive a power cut."""
+    """Write a file or folder to the disk, so that it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -163,7 +182,7 @@ def fsync(path: Path) -> None:
 
 
 def _umask_permissions(path: Path) -> None:
-    """Give what mkstemp made private the permissions an ordinary new file has."""
+    """Replace the private permissions that mkstemp gives by those of an ordinary new file."""
     umask = os.umask(0)
     os.umask(umask)
     path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)

@@ -1,7 +1,7 @@
 """`--nproc N`: run this command line again in N local processes, under torch's elastic agent.
 
-The agent gives each its place (the same environment as torchrun), passes signals on, and ends
-all of them when one dies.
+The agent gives each process its number (in the same environment variables as torchrun), forwards
+signals, and ends all of them when one dies.
 """
 
 import logging
@@ -18,14 +18,14 @@ from distilcse_cli.runtime import check_device, num_usable_cores
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-_TOLD_OF = {kind.exit_code for kind in (UsageError, DataError, ModelError, DeviceError, NetworkError)}
-"""Exit codes of workers that have said in a line what is wrong."""
+_REPORTED = {kind.exit_code for kind in (UsageError, DataError, ModelError, DeviceError, NetworkError)}
+"""Exit codes of workers that have printed their error."""
 _SECONDS_TO_SAVE = 300
-"""How long workers may take to write a checkpoint when the run is interrupted."""
+"""Time that an interrupted run has to write a checkpoint."""
 
 
 class WorkersFailed(DistilCSEError):
-    """A worker crashed, was killed or interrupted."""
+    """A worker crashed, or was killed or interrupted."""
 
     def __init__(self, message: str, exit_code: int, *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -33,21 +33,21 @@ class WorkersFailed(DistilCSEError):
 
 
 def launch(num_processes: int, arguments: list[str], device: str | None) -> bool:
-    """Run the command line in so many processes, unless this is one of them or one is enough.
+    """Run the command line in several processes, unless this is one of them or one is enough.
 
     Args:
         num_processes: workers on this machine.
-        arguments: of the command line, the command's name first.
-        device: as on the command line, to be checked once rather than by every worker.
+        arguments: the command line, starting with the command's name.
+        device: as on the command line; it is checked here once rather than by every worker.
 
     Returns:
-        False if the caller is to do the work itself, True when the workers have done it.
+        True if the workers have done the work, False if the caller has to.
 
     Raises:
         UsageError: fewer than one process, or an unknown device.
-        DeviceError: there are not as many GPUs.
+        DeviceError: there are fewer GPUs than processes.
         WorkersFailed: a worker crashed or was killed, or the run was interrupted.
-        SystemExit: a worker failed with an error that it has told of; with its exit code.
+        SystemExit: a worker failed and has printed its error; the exit code is the worker's.
     """
     if num_processes < 1:
         raise UsageError(f"--nproc is {num_processes}, but must be at least 1")
@@ -61,9 +61,9 @@ def launch(num_processes: int, arguments: list[str], device: str | None) -> bool
     if device is not None or torch.cuda.is_available():
         check_device(device or "cuda", num_processes)
     os.environ[LAUNCHER] = str(os.getpid())
-    # one thread too many a core costs ten times what one too few does
+    # one thread too many per core costs ten times as much as one too few
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_usable_cores() // num_processes)))
-    # the agent reports each death at length; the worker's own words are enough
+    # the agent reports each failure at length; the worker's own message is enough
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
@@ -81,7 +81,7 @@ def launch(num_processes: int, arguments: list[str], device: str | None) -> bool
         elastic_launch(config, sys.executable)(*_python_flags(), "-m", "distilcse_cli", *arguments)
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
-        if failure.exitcode in _TOLD_OF:
+        if failure.exitcode in _REPORTED:
             sys.exit(failure.exitcode)
         raise _first_failure(error) from error
     except SignalException as error:
@@ -90,7 +90,7 @@ def launch(num_processes: int, arguments: list[str], device: str | None) -> bool
 
 
 def _python_flags() -> list[str]:
-    """Where we were not found in the working folder, keep it off the path: its `senteval` may be a folder of data."""
+    """Keep the working folder off the workers' path unless we are in it: its `senteval` may be a folder of data."""
     return [] if sys.path[0] in ("", os.getcwd()) else ["-P"]  # noqa: PTH109
 
 

@@ -1,10 +1,10 @@
-"""The processes of one run: who this one is, and what they say to each other.
+"""The processes of one run: the number of this one, and how they exchange values.
 
-A process started by torchrun or by `--nproc` finds its place in the environment; any other is
-alone, and every operation here does nothing then. Rank 0 decides, prints and writes.
+torchrun and `--nproc` give each process its number in the environment. Any other process is
+alone, and then every operation here does nothing. Rank 0 decides, prints and writes.
 
-A wait may be long (rank 0 extracting a corpus), so waits have no useful time limit. What ends
-them when a process dies is the launcher, which then ends all others.
+Waiting may take long (while rank 0 extracts a corpus), so it has no useful time limit. If a
+process dies, the launcher ends all others.
 """
 
 import os
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LAUNCHER = "DISTILCSE_LAUNCHER"
-"""Environment variable that our own launcher sets to its process number."""
+"""Environment variable that our own launcher sets to its process id."""
 _LONGEST_WAIT = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
-    """This process among those of the run. Start with `joined`, or `ALONE` for one process."""
+    """This process among those of the run. Make it with `joined`, or take `ALONE` for a single process."""
 
     rank: int = 0
     """Number of this process, from 0, over all machines."""
     world_size: int = 1
-    """Processes of the run."""
+    """Number of processes in the run."""
     local_rank: int = 0
     """Number of this process on its machine; also the number of its GPU."""
 
@@ -50,11 +50,11 @@ class Ranks:
         return self.rank == 0
 
     def share(self, rows: Sequence[T] | Any) -> Any:
-        """This rank's part of `rows`: every `world_size`-th, so that sorted lengths are dealt out evenly."""
+        """Return this rank's part of `rows`: every `world_size`-th, so that sorted lengths are shared evenly."""
         return rows[self.rank :: self.world_size]
 
     def sum_(self, tensor: "torch.Tensor") -> None:
-        """Replace a tensor by the sum of all ranks' tensors."""
+        """Replace a tensor by the sum over all ranks."""
         if self.world_size > 1:
             import torch.distributed as dist
 
@@ -69,7 +69,7 @@ class Ranks:
                 dist.broadcast(tensor, src=0)
 
     def decided(self, value: T) -> T:
-        """What rank 0 says; the other ranks' values are dropped."""
+        """Return rank 0's value on every rank; the other ranks' values are dropped."""
         if self.world_size == 1:
             return value
         import torch
@@ -80,7 +80,7 @@ class Ranks:
         return box[0]  # type: ignore[return-value]
 
     def gathered(self, value: T) -> list[T]:
-        """On rank 0 the values of all ranks in their order, elsewhere an empty list."""
+        """Return the values of all ranks, in the order of ranks, on rank 0, and an empty list elsewhere."""
         if self.world_size == 1:
             return [value]
         import torch.distributed as dist
@@ -90,12 +90,12 @@ class Ranks:
         return everyone if self.is_main else []
 
     def exchanged(self, task: Callable[[], T]) -> list[T]:
-        """Run `task` on every rank; all ranks get all results, in the order of ranks.
+        """Run `task` on every rank; return all results on every rank, in the order of ranks.
 
         Raises:
-            DistilCSEError: that of the first rank where `task` failed, on rank 0; the others exit
-                with its code. A rank that fails otherwise ends with its traceback, and the launcher
-                ends the rest.
+            DistilCSEError: on rank 0, the error of the first rank where `task` failed; the others
+                exit with its code. A rank with another exception ends with a traceback, and the
+                launcher ends the rest.
         """
         if self.world_size == 1:
             return [task()]
@@ -111,21 +111,21 @@ class Ranks:
         sys.exit(failure.exit_code)
 
     def main_first(self, task: Callable[[], T]) -> T:
-        """Run `task` on rank 0 and then on the others, which find what it has downloaded.
+        """Run `task` on rank 0 first and then on the others, so that they find what rank 0 has downloaded.
 
         Raises:
             DistilCSEError: as from `exchanged`.
         """
-        own: list[T] = []
-        self.on_main(lambda: own.append(task()))
-        self.exchanged(lambda: None if own else own.append(task()))
-        return own[0]
+        results: list[T] = []
+        self.on_main(lambda: results.append(task()))
+        self.exchanged(lambda: None if results else results.append(task()))
+        return results[0]
 
     def on_main(self, task: Callable[[], T]) -> T:
-        """Run `task` on rank 0 alone; all ranks get what it returns.
+        """Run `task` on rank 0 only; return its result on every rank.
 
         Raises:
-            DistilCSEError: what `task` raised, on rank 0; the others exit with its code.
+            DistilCSEError: on rank 0, the error that `task` raised; the others exit with its code.
         """
         if self.world_size == 1:
             return task()
@@ -143,7 +143,7 @@ class Ranks:
 
     @contextmanager
     def told_once(self, *kinds: type[DistilCSEError]) -> Iterator[None]:
-        """For errors of these kinds, which all ranks raise at the same point: only rank 0 tells of them."""
+        """Report errors of these kinds, which all ranks raise at the same point, on rank 0 only."""
         try:
             yield
         except kinds as error:
@@ -156,7 +156,7 @@ ALONE = Ranks()
 
 
 def attempted(task: Callable[[], T]) -> tuple[T | None, DistilCSEError | None]:
-    """What `task` returns, or the error that the user can mend, to be told where others know of it too."""
+    """Return the result of `task`, or its error, to be reported after all ranks know of it."""
     try:
         return task(), None
     except DistilCSEError as error:
@@ -164,21 +164,21 @@ def attempted(task: Callable[[], T]) -> tuple[T | None, DistilCSEError | None]:
 
 
 MANY_ROWS = 4096
-"""A matrix with at least so many rows is taken for a table of embeddings, most of whose rows a step does not touch."""
+"""A matrix with at least that many rows counts as a table of embeddings; a step uses few of its rows."""
 
 
 def sum_gradients(ranks: Ranks, parameters: "Sequence[torch.nn.Parameter]", sums: "torch.Tensor") -> "torch.Tensor":
-    """Sum gradients, and a few numbers beside them, over all processes.
+    """Sum gradients and a few other numbers over all processes.
 
-    A sum, where DistributedDataParallel takes the mean: each process's loss is already its share
-    of the whole batch's, so shares may differ in size, or be empty. Of an embedding table, two thirds
-    of a small student's weights, only the rows that some process has used are sent: of MiniLM's 30,522
-    a batch uses some 2,000. A small message says which, a large one carries the sums.
+    DistributedDataParallel takes the mean instead. Here each process's loss is its share of the whole
+    batch's loss, so that shares may differ in size or be empty. Of an embedding table, which is two
+    thirds of a small student, only the rows used by some process are sent: a batch uses about 2,000 of
+    MiniLM's 30,522. A small message names these rows, and a large one carries the sums.
 
     Args:
         ranks: the processes.
-        parameters: their `.grad` is replaced. A process that had nothing to do may have None there.
-        sums: (n,) numbers to add up too.
+        parameters: their `.grad` is replaced. It may be None in a process without rows.
+        sums: (n,) other numbers to sum.
 
     Returns:
         (n,) the sums over all processes.
@@ -206,7 +206,7 @@ def sum_gradients(ranks: Ranks, parameters: "Sequence[torch.nn.Parameter]", sums
 
 
 def _rows_used(ranks: Ranks, tables: "Sequence[torch.Tensor]") -> "list[torch.Tensor]":
-    """Numbers of the rows of each gradient that are not all zero in some process."""
+    """Return, for each gradient, the numbers of the rows that are not all zero in some process."""
     import torch
 
     if not tables:
@@ -217,18 +217,18 @@ def _rows_used(ranks: Ranks, tables: "Sequence[torch.Tensor]") -> "list[torch.Te
 
 
 def in_a_group() -> bool:
-    """Whether torchrun, or a launcher like it, started this process."""
+    """Whether torchrun or a similar launcher started this process."""
     return {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
 
 
 def mute_others() -> None:
-    """Let only rank 0 print, from the start: the others would say the same."""
+    """Mute all ranks but 0 from the start: they would print the same."""
     if in_a_group() and os.environ["RANK"] != "0":
         console.mute()
 
 
 def own_device(device: str | None) -> str | None:
-    """The device of this process: of several on a machine with GPUs, each takes one."""
+    """Return the device of this process. On a machine with GPUs each process takes one."""
     if not in_a_group() or device not in (None, "cuda"):
         return device
     import torch
@@ -238,10 +238,9 @@ def own_device(device: str | None) -> str | None:
 
 @contextmanager
 def joined(runtime: Runtime) -> Iterator[Ranks]:
-    """Join the other processes, if there are any, for the length of the context.
+    """Join the other processes, if any, until the context ends.
 
-    GPUs talk through NCCL, everything on the CPU through gloo. Ranks other than 0 print nothing
-    but errors.
+    Tensors on GPUs are exchanged through NCCL, all others through gloo. Ranks other than 0 print only errors.
     """
     if not in_a_group():
         yield ALONE
@@ -249,12 +248,12 @@ def joined(runtime: Runtime) -> Iterator[Ranks]:
     import torch
     import torch.distributed as dist
 
-    # imported later, its functions would have the group as a default and keep it alive, and with it
-    # threads of gloo, which abort the process if they let go of a tensor while Python is ending
+    # import this before the group exists. Otherwise its functions keep the group as a default argument, and with it
+    # threads of gloo, which abort the process if they free a tensor while Python exits
     import torch.distributed.nn.functional
 
     _end_with_launcher()
-    on_gpu = runtime.device.startswith("cuda")
+    on_gpu = runtime.device_type == "cuda"
     if on_gpu:
         torch.cuda.set_device(runtime.torch_device())
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_LONGEST_WAIT)
@@ -267,7 +266,7 @@ def joined(runtime: Runtime) -> Iterator[Ranks]:
 
 
 def _end_with_launcher() -> None:
-    """Let the kernel end this process when our launcher is killed; torchrun's workers look after themselves."""
+    """Let the kernel kill this process if our launcher dies. Under torchrun, do nothing."""
     launcher = os.environ.get(LAUNCHER)
     if launcher is None or not sys.platform.startswith("linux"):
         return
@@ -275,5 +274,5 @@ def _end_with_launcher() -> None:
 
     set_parent_death_signal = 1
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    if os.getppid() != int(launcher):  # it was killed before we asked
+    if os.getppid() != int(launcher):  # the launcher died before this call
         os._exit(1)

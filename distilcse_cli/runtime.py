@@ -1,4 +1,4 @@
-"""Device, number format, threads and seeds: decided once, each with its reason."""
+"""Device and number format of a run, each decided once with its reason; flags of the CPU, and seeds."""
 
 import os
 import platform
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Where and in what precision the matrices are multiplied.
+    """Device and number format of matrix products.
 
-    Weights stay in fp32; `dtype` is what autocast computes matrix products in, so that layer
-    norms, softmax and the residual stream keep fp32's digits. (`models.prepacked`, which encodes
-    where it can, rounds the residual stream once a layer.)
+    Weights stay in fp32. Autocast computes matrix products in `dtype`; layer norms, softmax and the
+    residual stream keep the precision of fp32. (`models.prepacked`, which encodes on CPUs with bf16,
+    rounds the residual stream once a layer.)
     """
 
     device: str
@@ -28,27 +28,32 @@ class Runtime:
     dtype: str
     """`float32` or `bfloat16`."""
     reason: str
-    """Why this dtype, in words, for the log and the bug report."""
+    """Why this dtype was chosen, for the log and the bug report."""
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Context in which matrix products run in this runtime's dtype."""
+        """Return a context in which matrix products run in this runtime's dtype."""
         if self.dtype == "float32":
             return nullcontext()
         import torch
 
-        return torch.autocast(self.device.split(":")[0], dtype=getattr(torch, self.dtype))
+        return torch.autocast(self.device_type, dtype=getattr(torch, self.dtype))
+
+    @property
+    def device_type(self) -> str:
+        """`cpu` or `cuda`."""
+        return self.device.partition(":")[0]
 
     @property
     def batch_tokens(self) -> int:
         """Tokens of a batch, padding included, that encode well here.
 
-        On a CPU what a layer writes should stay in a core's cache: MiniLM encoded most with 1,536, a tenth
-        less with 1,024 or 512, a sixth less with 8,192. A GPU wants to be filled.
+        On a CPU the output of a layer should stay in a core's cache: MiniLM was fastest with 1,536, a tenth
+        slower with 1,024 or 512, and a sixth slower with 8,192. A GPU needs large batches.
         """
-        return 65_536 if self.device.startswith("cuda") else 1_536
+        return 65_536 if self.device_type == "cuda" else 1_536
 
     def torch_device(self) -> "torch.device":
-        """The device as torch names it."""
+        """Return the device as torch's type."""
         import torch
 
         return torch.device(self.device)
@@ -66,7 +71,7 @@ def choose_runtime(device: str | None = None, dtype: str = "auto") -> Runtime:
 
     Raises:
         UsageError: an unknown dtype or device name.
-        DeviceError: a GPU is asked for and there is none, or not that one.
+        DeviceError: the named GPU does not exist.
     """
     if dtype not in COMPUTE_DTYPES:
         raise UsageError(f"unknown dtype {dtype!r}", hint=f"one of {', '.join(COMPUTE_DTYPES)}")
@@ -82,11 +87,11 @@ def choose_runtime(device: str | None = None, dtype: str = "auto") -> Runtime:
 
 
 def check_device(device: str, num_processes: int = 1) -> None:
-    """Check that a device is there, for `cuda` one for each process.
+    """Check that a device exists; for `cuda`, one GPU for each process.
 
     Raises:
         UsageError: an unknown device name.
-        DeviceError: not so many GPUs, or not that one.
+        DeviceError: there are too few GPUs, or the named one does not exist.
     """
     import torch
 
@@ -105,30 +110,30 @@ def check_device(device: str, num_processes: int = 1) -> None:
 
 
 def _hardware_bf16(device: str) -> tuple[bool, str]:
-    """Whether the hardware multiplies bf16 matrices faster than fp32 ones, and how we know."""
+    """Whether the hardware multiplies bf16 matrices faster than fp32 ones, and the reason."""
     import torch
 
-    if device.startswith("cuda"):
+    if torch.device(device).type == "cuda":
         name = torch.cuda.get_device_name(torch.device(device))
         major, minor = torch.cuda.get_device_capability(torch.device(device))
-        # emulated bf16 (before Ampere) is slower than fp32, so is_bf16_supported() is not asked
+        # emulated bf16 (before Ampere) is slower than fp32, so is_bf16_supported() does not decide
         return major >= 8, f"{name}, compute capability {major}.{minor}"
     flags = bf16_cpu_flags()
     return bool(flags), f"the CPU has {', '.join(flags)}" if flags else "the CPU has no bf16 instructions"
 
 
 def bf16_cpu_flags() -> list[str]:
-    """The CPU's instruction sets that multiply bf16 (x86 only: elsewhere empty, so fp32)."""
+    """Return the CPU's instruction sets that multiply bf16; none on other CPUs than x86, which compute in fp32."""
     import torch
 
     capabilities = torch.backends.cpu.get_cpu_capability()
     found = sorted(cpu_flags() & {"amx_bf16", "avx512_bf16"})
-    # a torch built or told (ATEN_CPU_CAPABILITY) to stay below AVX-512 cannot use them
+    # a torch that was built without AVX-512, or limited by ATEN_CPU_CAPABILITY, cannot use them
     return found if "AVX512" in capabilities else []
 
 
 def cpu_flags() -> frozenset[str]:
-    """All instruction-set flags of the CPU as Linux names them; empty elsewhere."""
+    """Return all instruction-set flags of the CPU under their Linux names; none on other systems."""
     if platform.system() != "Linux":
         return frozenset()
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
@@ -139,7 +144,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def num_usable_cores() -> int:
-    """Cores this process may run on, which in a container are fewer than the machine's."""
+    """Return how many cores this process may use. In a container these can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

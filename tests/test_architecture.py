@@ -15,6 +15,7 @@ ROOMS = (
     ("console", "runtime"),
     ("ranks",),
     ("launcher",),
+    ("catalogue",),
     ("data",),
     ("models",),
     ("teacher",),

@@ -23,7 +23,7 @@ app = typer.Typer(
 
 def _offline(value: bool) -> None:
     if value:
-        from distilcse_cli.data.download.offline import go_offline
+        from distilcse_cli.catalogue.offline import go_offline
 
         go_offline()  # now: the hub client, transformers and datasets read the variables when they are imported
 

@@ -1,6 +1,6 @@
 """`distilcse convert`: a file of weights to a model folder."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +47,7 @@ def convert(
 
     from distilcse_cli.models.convert import convert as run
 
-    report = run(weights, out, max_length=settings.max_length, **asdict(model_options))
+    report = run(model_options.of(weights), out, max_length=settings.max_length)
     if json:
         console.result_json(report.as_dict())
         return

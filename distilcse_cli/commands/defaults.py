@@ -35,7 +35,7 @@ def model_or_default(model: str | None) -> str:
         UsageError: there is no model; the hint ends with the command that downloads the default one.
         NetworkError: the download failed.
     """
-    from distilcse_cli.data import catalogue
+    from distilcse_cli import catalogue
 
     name = catalogue.DEFAULT_MODEL
     chosen = model or os.environ.get("DISTILCSE_MODEL")
@@ -51,8 +51,8 @@ def model_or_default(model: str | None) -> str:
 
 def _agrees_to_download(name: str) -> bool:
     """Ask, where somebody can answer and a download is allowed."""
-    from distilcse_cli.data import catalogue
-    from distilcse_cli.data.download.offline import is_offline
+    from distilcse_cli import catalogue
+    from distilcse_cli.catalogue.offline import is_offline
 
     if is_offline() or sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
@@ -74,7 +74,7 @@ def corpus_or_default(
     Raises:
         UsageError: neither default is downloaded; the hint ends with the command that downloads one.
     """
-    from distilcse_cli.data import catalogue
+    from distilcse_cli import catalogue
 
     if corpus:
         return tuple(corpus), settings
@@ -98,7 +98,7 @@ def triplets_or_default(triplets: list[str] | None) -> tuple[str, ...]:
     Raises:
         UsageError: they are not downloaded; the hint ends with the command that downloads them.
     """
-    from distilcse_cli.data import catalogue
+    from distilcse_cli import catalogue
 
     if triplets:
         return tuple(triplets)

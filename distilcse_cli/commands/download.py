@@ -1,5 +1,7 @@
-"""`distilcse download`: fetch models and data sets, list, verify or remove what there is."""
+"""`distilcse download`: fetch models and data sets; list, verify or remove them."""
 
+import shlex
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,11 +11,11 @@ from distilcse_cli import console
 from distilcse_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from distilcse_cli.data.catalogue import Entry
+    from distilcse_cli.catalogue import Entry
 
 
 def _complete(incomplete: str) -> list[str]:
-    from distilcse_cli.data import catalogue
+    from distilcse_cli import catalogue
 
     return [name for name in (*catalogue.names(), *catalogue.GROUPS) if name.startswith(incomplete)]
 
@@ -22,38 +24,43 @@ def download(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Names or groups of the catalogue, or hub ids: owner/name, datasets/owner/name.",
+            help="Names or groups of the catalogue, or hub ids: owner/name, datasets/owner/name. "
+            "Without any, the catalogue is shown.",
             autocompletion=_complete,
             show_default=False,
         ),
     ] = None,
-    show_list: Annotated[bool, typer.Option("--list", help="Show the catalogue, and what of it is here.")] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Hash what is here again. Without names: all of it.")
+    show_list: Annotated[
+        bool, typer.Option("--list", help="Show these, or the whole catalogue, instead of downloading.")
     ] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove what is here of these.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check these, or all that is here, against the recorded hashes.")
+    ] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Delete these.")] = False,
     folder: Annotated[
-        Path | None, typer.Option("--dir", help="Work on DIR/NAME instead of the data home.", show_default=False)
+        Path | None, typer.Option("--dir", help="Use DIR/NAME instead of the data home.", show_default=False)
     ] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit, for hub sources.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never ask any network; fail instead.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Use no network; fail if something is not here.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Download models and data sets by name into the data home.
 
-    Prints where each one is. What is there already is left alone, without asking the network.
+    Prints the path of each. What is here already stays as it is, and the network is not asked.
+
+    Without names, shows what there is to download.
     """
-    from distilcse_cli.data import catalogue
-    from distilcse_cli.data.download.offline import go_offline
+    from distilcse_cli import catalogue
+    from distilcse_cli.catalogue.offline import go_offline
 
     if show_list + verify + remove > 1:
         raise UsageError("--list, --verify and --remove exclude each other", hint="one at a time")
-    if not names and not show_list and not verify:
-        known = ", ".join((*catalogue.names(), *catalogue.GROUPS))
-        raise UsageError("nothing was named", hint=f"one or more of {known}; a hub id; or --list")
+    if not names and (remove or (revision and not show_list and not verify)):
+        option = "--remove" if remove else "--revision"
+        raise UsageError(f"{option} needs a name, but nothing was named", hint="distilcse download lists the names")
     if offline:
         go_offline()
-    # a misspelt last name is found before the first one is fetched
+    # all names are checked before the first download
     chosen = catalogue.select(names or catalogue.names(), revision=revision if names else None, home=folder)
     if not names and folder is None:
         chosen += catalogue.downloaded_ids()
@@ -61,9 +68,9 @@ def download(
         _verify(chosen, as_json=as_json, named=bool(names))
     elif remove:
         _remove(chosen, as_json=as_json)
-    elif show_list:
+    elif show_list or not names:
         described = [_describe(entry) for entry in chosen]
-        console.result_json(described) if as_json else console.result(_table(described))
+        console.result_json(described) if as_json else console.result(_overview(described))
     else:
         _fetch(chosen, as_json=as_json)
 
@@ -80,34 +87,31 @@ def _fetch(entries: "list[Entry]", *, as_json: bool) -> None:
 
 
 def _verify(entries: "list[Entry]", *, as_json: bool, named: bool) -> None:
-    """Hash again, and fail at the end if anything is wrong; what was never downloaded is wrong if named."""
-    from distilcse_cli.data.download import install
+    """Compare files with their records, and fail at the end if any differs, or if what was named is not here."""
+    from distilcse_cli.catalogue import install
 
-    results = []
+    results, bad, repairs = [], [], []
     for entry in entries:
-        here = (entry.folder / install.RECORD).is_file()
-        if here or named:
-            damages = install.damages(entry.folder) if here else [f"{entry.folder} is not here"]
-            results.append({"name": entry.name, "folder": str(entry.folder), "damages": damages})
+        is_here = (entry.folder / install.RECORD).is_file()
+        if not is_here and not named:
+            continue
+        damages = install.damages(entry.folder) if is_here else [f"{entry.folder} is not here"]
+        results.append({"name": entry.name, "folder": str(entry.folder), "damages": damages})
+        if damages:
+            bad.append(entry.name)
+            repairs += [f"{entry.command} --remove"] * is_here + [entry.command]
     if as_json:
         console.result_json(results)
     elif results:
-        lines = [[f"{one['name']}: whole"] if not one["damages"] else _damage_lines(one) for one in results]
-        console.result("\n".join(line for group in lines for line in group))
-    bad = [str(one["name"]) for one in results if one["damages"]]
+        lines = [f"{one['name']}: {line}" for one in results for line in one["damages"] or ["whole"]]
+        console.result("\n".join(lines))
     if bad:
-        raise DataError(
-            f"{len(bad)} of {len(results)} downloads are not what they were: {', '.join(bad)}",
-            hint=f"distilcse download --remove {' '.join(bad)}; then download again",
-        )
-
-
-def _damage_lines(result: dict[str, Any]) -> list[str]:
-    return [f"{result['name']}: {damage}" for damage in result["damages"]]
+        message = f"{len(bad)} of {len(results)} downloads are not what they were: {', '.join(bad)}"
+        raise DataError(message, hint=" && ".join(repairs))
 
 
 def _remove(entries: "list[Entry]", *, as_json: bool) -> None:
-    from distilcse_cli.data.download import install
+    from distilcse_cli.catalogue import install
 
     removed = []
     for entry in entries:
@@ -138,18 +142,23 @@ def _describe(entry: "Entry") -> dict[str, Any]:
     }
 
 
-def _table(described: list[dict[str, Any]]) -> str:
-    header = ("name", "kind", "size", "license", "source", "sha256", "here")
+def _overview(described: list[dict[str, Any]]) -> str:
+    """Draw the table of entries, then the groups, the paths of what is here, and the next command."""
+    from distilcse_cli import catalogue
+
     rows = [
         (
             one["name"],
-            one["kind"],
-            "?" if one["unpacked_bytes"] is None else f"{one['unpacked_bytes'] / 1e6:.0f} MB",
-            one["license"],
-            one["source"],
-            f"{one['sha256'][:12]}…" if one["sha256"] else "?",
-            one["path"] or "no",
+            textwrap.fill(one["about"], 48),
+            "?" if one["unpacked_bytes"] is None else f"{one['unpacked_bytes'] / 1e6:,.0f} MB",
+            textwrap.fill(one["license"], 22),
+            "yes" if one["path"] else "no",
         )
         for one in described
     ]
-    return console.table(header, rows, align="llrllll")
+    lines = [console.table(("name", "what it is", "size", "license", "here"), rows, align="llrll")]
+    lines += [f"group {group}: {', '.join(names)}" for group, names in catalogue.GROUPS.items()]
+    lines += [f"{one['name']} is in {one['path']}" for one in described if one["path"]]
+    absent = next((one["name"] for one in described if not one["path"]), catalogue.DEFAULT_MODEL)
+    lines += [f"next: distilcse download NAME, such as: distilcse download {shlex.quote(absent)}"]
+    return "\n".join(lines)

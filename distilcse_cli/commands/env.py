@@ -88,7 +88,7 @@ def _cpu() -> dict[str, Any]:
 
 
 def _folders() -> dict[str, Any]:
-    from distilcse_cli.data import catalogue
+    from distilcse_cli import catalogue
 
     home = data_home()
     return {

@@ -107,7 +107,7 @@ def evaluate(
 
     runtime = choose_eval_runtime(own_device(machine.device), machine.compute_dtype, loaded)
     with joined(runtime) as ranks:
-        choices = ranks.on_main(lambda: choose_models(refs, **asdict(model_options)))
+        choices = ranks.main_first(lambda: choose_models(refs, **asdict(model_options)))
         compared = teacher_options.of(teacher) if teacher else None
         report = evaluate_models(choices, compared, loaded, settings, runtime, ranks)
         ranks.on_main(lambda: _deliver(report, json, out, out_format))
@@ -122,7 +122,7 @@ def _names(tasks: Sequence[str] | None, further: Sequence[str]) -> list[str]:
 
 def _deliver(report: "Report", json: bool, out: Path | None, out_format: str) -> None:
     """Print a report, and write it to `out` if there is one."""
-    from distilcse_cli.evaluation.out import write_out
+    from distilcse_cli.evaluation.mteb import write_out
 
     for remark in report.remarks():
         console.log(remark)

@@ -63,7 +63,7 @@ def finetune(
     if launch(machine.nproc, sys.argv[1:], machine.device):
         return
 
-    from distilcse_cli.training.finetune.stage import FinetuneSources, run
+    from distilcse_cli.training.triples import FinetuneSources, run
 
     report = run(
         FinetuneSources(student=learner, triplets=tables, teacher=teacher_options.of(teacher) if teacher else None),

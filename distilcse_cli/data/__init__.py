@@ -1,1 +1,1 @@
-"""Text and tokens: corpora, token stores, the catalogue of downloads."""
+"""Text and tokens: corpora, triplets, token stores."""

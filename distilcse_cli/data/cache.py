@@ -1,85 +1,102 @@
-"""Cached folders: made once whatever happens, checked on opening, made again when damaged.
+"""Cached folders: each is built once, checked when opened, and rebuilt when damaged.
 
-A cached folder holds files and a `manifest.json` that names the format's version and every
-file's size and sha256. Its name is a hash of all that went into it, so that it is either right or absent.
+A cached folder holds files and a `manifest.json` with the format's version and the size and sha256
+of every file. Its name is a hash of everything it was made from, so an existing folder never has
+to be updated.
 """
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
-
 from distilcse_cli import console
+from distilcse_cli.config import data_home
 from distilcse_cli.errors import DataError
-from distilcse_cli.files import atomic_folder, read_json, sha256_file, write_json
+from distilcse_cli.files import atomic_folder, lock, read_json, sha256_file, write_json
 
 MANIFEST = "manifest.json"
-_REMOVE = "remove the folder and run again"
+REMAKE = "remove the folder and run again"
 
 
 class NewerFormatError(DataError):
-    """The folder was written by a later release, so it is not damaged and must not be replaced."""
+    """The folder was written by a later release: it is not damaged and must not be replaced."""
 
 
-def write_manifest(folder: Path, version: int, facts: dict[str, Any]) -> None:
-    """Write `manifest.json`: the format's version, `facts`, and size in bytes and sha256 of each file in `folder`."""
+def entry_folder(kind: str, version: int, *made_from: Any) -> Path:
+    """Return the folder in the data home for what is made from these values, which go into JSON.
+
+    Args:
+        kind: subfolder of the data home.
+        version: format version of the manifest.
+        made_from: everything that decides the contents.
+    """
+    key = hashlib.sha256(json.dumps([version, *made_from]).encode()).hexdigest()[:32]
+    return data_home() / kind / key
+
+
+def write_manifest(folder: Path, version: int, fields: dict[str, Any]) -> None:
+    """Write `manifest.json`: the format's version, `fields`, and size in bytes and sha256 of each file in `folder`."""
     files = sorted(folder.iterdir())
     sizes = {file.name: file.stat().st_size for file in files}
     sums = {file.name: sha256_file(file) for file in files}
-    write_json(folder / MANIFEST, {"format_version": version, **facts, "files": sizes, "sha256": sums})
+    write_json(folder / MANIFEST, {"format_version": version, **fields, "files": sizes, "sha256": sums})
 
 
 def read_manifest(folder: Path, version: int) -> dict[str, Any]:
-    """Read `manifest.json` and check the folder against it, contents apart: `build_once` has read them.
+    """Read `manifest.json` and compare the files' sizes with it. Their contents are compared by `build_once`.
 
     Args:
-        folder: what `write_manifest` has completed.
+        folder: a folder that `write_manifest` has completed.
         version: the newest format version that the caller understands.
 
     Raises:
         NewerFormatError: a later release wrote it.
-        DataError: no manifest, a broken one, or a file of another size than it says.
+        DataError: the manifest is missing or broken, or a file has another size than it says.
     """
     manifest = read_json(folder / MANIFEST)
     found, sizes, sums = manifest.get("format_version"), manifest.get("files"), manifest.get("sha256", {})
     if isinstance(found, int) and found > version:
         raise NewerFormatError(
             f"{folder} has format version {found}, and this release reads up to {version}",
-            hint="update distilcse, or remove the folder",
+            hint="pip install --upgrade distilcse, or remove the folder",
         )
     if found != version or not isinstance(sizes, dict) or not isinstance(sums, dict):
-        raise DataError(f"{folder / MANIFEST} is not a manifest of format version {version}", hint=_REMOVE)
+        raise DataError(f"{folder / MANIFEST} is not a manifest of format version {version}", hint=REMAKE)
     for name, size in sizes.items():
         try:
             actual = (folder / name).stat().st_size
         except OSError as error:
-            raise DataError(f"cannot read {folder / name}: {error.strerror}", hint=_REMOVE) from error
+            raise DataError(f"cannot read {folder / name}: {error.strerror}", hint=REMAKE) from error
         if actual != size:
-            raise DataError(f"{folder / name} has {actual:,} bytes, but its manifest says {size:,}", hint=_REMOVE)
+            raise DataError(f"{folder / name} has {actual:,} bytes, but its manifest says {size:,}", hint=REMAKE)
     return manifest
 
 
 def build_once(folder: Path, version: int, build: Callable[[Path], None]) -> bool:
-    """Make the cached `folder` unless it is there and whole.
+    """Build the cached `folder` unless it exists undamaged.
 
-    Processes that want the same folder at once wait for the first to make it, or to die.
+    If several processes want the same folder, one builds it and the others wait until it has
+    finished or died.
 
     Args:
-        folder: the final place.
+        folder: where the finished folder appears.
         version: format version of the manifest.
-        build: fills the folder it is given, manifest included.
+        build: fills the temporary folder that it gets, manifest included.
 
     Returns:
-        Whether the folder was there already.
+        Whether the folder existed already.
 
     Raises:
-        DataError: the cache cannot be written; and whatever `build` raises.
+        DataError: the cache cannot be written; also whatever `build` raises.
     """
     if _is_whole(folder, version):
         return True
-    with _lock(folder):
+    with ExitStack() as held:
+        _lock(held, folder)
         if _is_whole(folder, version):
             return True
         for stale in folder.parent.glob(f".{folder.name}.tmp-*"):
@@ -93,14 +110,14 @@ def build_once(folder: Path, version: int, build: Callable[[Path], None]) -> boo
 
 
 def _is_whole(folder: Path, version: int) -> bool:
-    """Whether all files are as they were written, to the byte.
+    """Whether every byte of every file is as it was written.
 
-    Token ids that a bad disk has changed would train on other words, or end in an index out of range at
-    some step; a look at the largest would find only the latter. The sums cost little: 25 ms for the 36 MB
-    of ids of 600,000 sentences, which are read for training anyway.
+    Token ids changed by a bad disk would train on wrong words, or end in an index out of range at
+    some step. The sums cost little: 25 ms for the 36 MB of ids of 600,000 sentences, which training
+    reads anyway.
     """
     try:
-        sums = read_manifest(folder, version).get("sha256", {})  # folders of before have none
+        sums = read_manifest(folder, version).get("sha256", {})  # folders of early releases have none
         return all(sha256_file(folder / name) == known for name, known in sums.items())
     except NewerFormatError:
         raise
@@ -108,17 +125,15 @@ def _is_whole(folder: Path, version: int) -> bool:
         return False
 
 
-def _lock(folder: Path) -> AcquireReturnProxy:
-    """Acquire the lock of `folder`, for a `with` block. The system frees it when its process dies."""
+def _lock(held: ExitStack, folder: Path) -> None:
+    """Lock `folder` until `held` closes."""
+    path, waiting = folder.with_name(f".{folder.name}.lock"), f"waiting for another process that is making {folder}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-        try:
-            return lock.acquire(timeout=0)
-        except Timeout:
-            console.log(f"waiting for another process that makes {folder}")
-            return lock.acquire()
+        has_locks = held.enter_context(lock(path, on_wait=lambda: console.log(waiting)))
     except OSError as error:
         raise DataError(
             f"cannot write {folder}: {error.strerror}", hint="set DISTILCSE_HOME to a folder you may write to"
         ) from error
+    if not has_locks:
+        console.warn(f"{folder.parent} is on a file system without locks: run one command at a time")

@@ -1,4 +1,4 @@
-"""Raw texts in, clean and distinct sentences out."""
+"""Raw texts to clean, distinct sentences."""
 
 import hashlib
 import re
@@ -8,23 +8,23 @@ import numpy as np
 
 from distilcse_cli.config import CorpusSettings
 
-# everything that str.splitlines breaks at, all other C0 and C1 controls, and the byte order mark
-# that concatenated files carry inside; one class and no neighbors, so it stays linear on any input
+# everything at which str.splitlines breaks, all other C0 and C1 controls, and the byte order mark,
+# which concatenated files have in the middle; a single character class, so it is linear on any input
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]+")
 
 
 def clean(text: str) -> str:
-    """Return `text` as one line: each run of control characters a space, none at either end."""
+    """Return `text` as one line: runs of control characters become a space, and both ends are stripped."""
     if not text.isprintable():
         text = _CONTROL.sub(" ", text)
     return text.strip()
 
 
 class SeenHashes:
-    """A growing set of 64-bit hashes: 8 bytes each, twice that while it grows.
+    """A growing set of 64-bit hashes, in 8 bytes each and 16 while it grows.
 
-    Sorted arrays, each at least twice as long as the next (a Python set takes about 90 bytes
-    a hash). Two different sentences among 5 million share a hash with a probability below 1e-6.
+    It consists of sorted arrays, each at least twice as long as the next. (A Python set takes about
+    90 bytes a hash.) The probability that two different sentences among 5 million share a hash is below 1e-6.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class SeenHashes:
 
 
 class Cleaner:
-    """Cleans batch after batch, drops what the settings exclude, and counts it.
+    """Cleans texts batch by batch, drops what the settings exclude, and counts what it drops.
 
     Args:
         settings: word limits.
@@ -74,7 +74,7 @@ class Cleaner:
         self._count("blank", len(texts) - len(sentences))
         sentences = self._within_limits(sentences)
         encoded = [sentence.encode("utf-8") for sentence in sentences]
-        is_new = self._seen.add(_hashes(encoded))
+        is_new = self._seen.add(hashes_of(encoded))
         kept = [line for line, new in zip(encoded, is_new.tolist(), strict=True) if new]
         self._count("duplicate", len(encoded) - len(kept))
         return kept
@@ -95,6 +95,7 @@ class Cleaner:
             self.dropped[reason] += number
 
 
-def _hashes(lines: list[bytes]) -> np.ndarray:
+def hashes_of(lines: list[bytes]) -> np.ndarray:
+    """Return (N,) uint64 BLAKE2b hashes of N lines."""
     digests = b"".join(hashlib.blake2b(line, digest_size=8).digest() for line in lines)
     return np.frombuffer(digests, dtype=np.uint64)

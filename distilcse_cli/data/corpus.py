@@ -1,41 +1,39 @@
 """The corpus: clean, distinct sentences, one a line, fingerprinted and kept in the data home."""
 
-import hashlib
-import json
 import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from itertools import islice
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from distilcse_cli import console
-from distilcse_cli.config import CorpusSettings, data_home
-from distilcse_cli.data.arrays import NpyWriter
-from distilcse_cli.data.cache import build_once, read_manifest, write_manifest
+from distilcse_cli.config import CorpusSettings
+from distilcse_cli.data.cache import REMAKE, read_manifest
 from distilcse_cli.data.cleaning import Cleaner
 from distilcse_cli.data.lines import BadLines
+from distilcse_cli.data.npy import open_map
+from distilcse_cli.data.prepared import OFFSETS, SENTENCES, SentenceWriter, names_of, prepare
 from distilcse_cli.data.sentences import split_sentences
-from distilcse_cli.data.sources import Source, find_source
+from distilcse_cli.data.sources import FETCH_CORPUS, Source, find_source
 from distilcse_cli.errors import DataError, UsageError
 
 FORMAT_VERSION = 1
 """Raised when the same input would give other sentences or files."""
-SENTENCES, OFFSETS = "sentences.txt", "offsets.npy"
 
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """What became of the lines read: `num_read` is `num_kept` plus all that were dropped."""
+    """Counts of the lines read: `num_read` is `num_kept` plus all that were dropped."""
 
     num_read: int
     num_kept: int
     dropped: dict[str, int]
     """Reason -> count: blank, too short, too long, duplicate, unreadable."""
     num_articles: int | None = None
-    """Texts that the `num_read` sentences were split from; None without splitting."""
+    """Texts that were split into the `num_read` sentences; None without splitting."""
 
     def __str__(self) -> str:
         origin = "" if self.num_articles is None else f"{self.num_articles:,} articles split: "
@@ -67,23 +65,12 @@ class Corpus:
             for line in file:
                 yield line[:-1]
 
-    def chunks(self, size: int) -> Iterator[list[str]]:
-        """Yield all sentences in order, `size` at a time, straight from disk."""
-        if size < 1:
-            raise ValueError(f"a chunk of {size} sentences")
-        sentences = iter(self)
-        while chunk := list(islice(sentences, size)):
-            yield chunk
-
-    def sentence(self, row: int) -> str:
-        """Return the sentence of one row."""
-        return self.take([row])[0]
-
     def take(self, rows: Sequence[int] | np.ndarray) -> list[str]:
         """Return the sentences of `rows`, in that order, without reading the others.
 
         Raises:
             IndexError: a row below 0 or past the end.
+            DataError: the folder is damaged.
         """
         at = np.asarray(rows, dtype=np.int64)
         if at.size and not 0 <= at.min() <= at.max() < self.num_sentences:
@@ -96,9 +83,9 @@ class Corpus:
     def _offsets(self) -> np.ndarray:
         """(N + 1,) int64: where each sentence starts in the file, and the file's size."""
         try:
-            return np.load(self.folder / OFFSETS, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+            return open_map(self.folder / OFFSETS)
         except (OSError, ValueError) as error:
-            raise DataError(f"{self.folder} is damaged: {error}", hint="remove it and run again") from error
+            raise DataError(f"{self.folder} is damaged: {error}", hint=REMAKE) from error
 
     @cached_property
     def _text(self) -> mmap.mmap:
@@ -107,10 +94,10 @@ class Corpus:
 
 
 def prepare_corpus(inputs: Sequence[str], settings: CorpusSettings) -> Corpus:
-    """Clean the texts of `inputs` into a corpus, or open the one made of the same bytes and settings before.
+    """Clean the texts of `inputs` into a corpus, or open the corpus made earlier from the same bytes and settings.
 
     Args:
-        inputs: files (`.txt`, `.jsonl`, `.csv`, each also as `.gz`, `.tsv`, `.parquet`) or hub data set ids.
+        inputs: files (`.txt`, `.jsonl`, `.csv`, `.tsv`, each also as `.gz`; `.parquet`) or hub data set ids.
         settings: how lines become sentences.
 
     Raises:
@@ -119,14 +106,12 @@ def prepare_corpus(inputs: Sequence[str], settings: CorpusSettings) -> Corpus:
         NetworkError: the hub does not answer.
     """
     if not inputs:
-        raise UsageError("no corpus given", hint="name a text file with --corpus")
+        raise UsageError("no corpus given", hint=f"name a text file with --corpus, or {FETCH_CORPUS}")
     sources = [find_source(name) for name in inputs]
-    identities = [source.identity() for source in sources]
-    key = hashlib.sha256(json.dumps([FORMAT_VERSION, identities, asdict(settings)]).encode()).hexdigest()[:32]
-    folder = data_home() / "corpora" / key
-    was_there = build_once(folder, FORMAT_VERSION, lambda target: _build(target, sources, identities, settings))
+    fill = partial(_fill, sources=sources, settings=settings)
+    folder, existed = prepare("corpora", FORMAT_VERSION, sources, settings, fill)
     corpus = open_corpus(folder)
-    console.log(f"corpus: {corpus.report}{', prepared before' if was_there else ''} [{folder}]")
+    console.log(f"corpus: {corpus.report}{', prepared before' if existed else ''} [{folder}]")
     return corpus
 
 
@@ -134,65 +119,40 @@ def open_corpus(folder: Path) -> Corpus:
     """Open a prepared corpus.
 
     Raises:
-        DataError: `folder` is none, is damaged, or was written by a later release.
+        DataError: `folder` is no corpus, is damaged, or was written by a later release.
     """
     manifest = read_manifest(folder, FORMAT_VERSION)
     try:
         report = CorpusReport(**manifest["report"])
         return Corpus(Path(folder), report.num_kept, manifest["fingerprint"], report)
     except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{folder} is not a corpus: its manifest lacks {error}", hint="remove it and run again"
-        ) from error
+        raise DataError(f"{folder} is not a corpus: its manifest lacks {error}", hint=REMAKE) from error
 
 
-def _build(folder: Path, sources: list[Source], identities: list[str], settings: CorpusSettings) -> None:
+def _fill(folder: Path, sources: list[Source], settings: CorpusSettings) -> dict[str, Any]:
+    """Write the sentences of all sources; return the corpus' fields of the manifest."""
     cleaner, bad = Cleaner(settings), BadLines(settings.on_bad_line)
-    fingerprint = hashlib.sha256()
-    num_texts = num_kept = position = 0
-    with (
-        (folder / SENTENCES).open("wb") as file,
-        NpyWriter(folder / OFFSETS, np.dtype(np.int64)) as offsets,
-        console.Progress("corpus", None, "sentences") as progress,
-    ):
-        offsets.append(np.zeros(1))
+    num_texts = 0
+    with SentenceWriter(folder) as writer, console.Progress("corpus", None, "sentences") as progress:
         for source in sources:
             for texts in source.texts(settings, bad):
                 num_texts += len(texts)
                 kept = cleaner.keep(_split(texts) if settings.split_sentences else texts)
-                if not kept:
-                    continue
-                ends = position + np.cumsum([len(sentence) + 1 for sentence in kept])
-                position = int(ends[-1])
-                block = b"\n".join(kept) + b"\n"
-                file.write(block)
-                fingerprint.update(block)
-                offsets.append(ends)
-                num_kept += len(kept)
+                writer.append(kept)
                 progress.update(len(kept))
     dropped = dict(cleaner.dropped)
     if bad.num_skipped:
         dropped["unreadable"] = bad.num_skipped
     report = CorpusReport(
         num_read=cleaner.num_read + bad.num_skipped,
-        num_kept=num_kept,
+        num_kept=writer.num_sentences,
         dropped=dropped,
         num_articles=num_texts if settings.split_sentences else None,
     )
-    # a file name need not be UTF-8, the manifest has to
-    names = ", ".join(source.name for source in sources).encode("utf-8", "backslashreplace").decode()
-    if not num_kept:
-        raise DataError(f"no sentence in {names}: {report}", hint="check the file and --min-words, --max-words")
-    if [source.identity() for source in sources] != identities:
-        raise DataError(f"{names} changed while it was read", hint="run again when it is written")
-    facts = {
-        "inputs": names,
-        "identities": identities,
-        "settings": asdict(settings),
-        "report": asdict(report),
-        "fingerprint": fingerprint.hexdigest(),
-    }
-    write_manifest(folder, FORMAT_VERSION, facts)
+    if not report.num_kept:
+        hint = "check the file and --min-words, --max-words"
+        raise DataError(f"no sentence in {names_of(sources)}: {report}", hint=hint)
+    return {"report": asdict(report), "fingerprint": writer.fingerprint}
 
 
 def _split(texts: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Bytes of a text file, gzipped or not, as numbered lines of text."""
+"""The numbered lines of a text file, gzipped or not."""
 
 import gzip
 import re
@@ -19,7 +19,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass
 class BadLines:
-    """What to do at text that cannot be used: stop, or skip and count it."""
+    """Receives text that cannot be used, and stops the run or skips and counts it."""
 
     policy: str
     """One of `config.ON_BAD_LINE`."""
@@ -29,7 +29,7 @@ class BadLines:
         """Count one unusable line, row or record, or stop at it.
 
         Raises:
-            DataError: the policy is to stop. `message` names file, place and fault.
+            DataError: the policy is to stop. `message` names file, line and fault.
         """
         if self.policy == "stop":
             raise DataError(message, hint="mend it, or leave such lines out with --on-bad-line skip")
@@ -37,22 +37,21 @@ class BadLines:
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether the file is read through gzip, by its name."""
+    """Whether the file is gzipped, by its name."""
     return path.suffix.lower() == ".gz"
 
 
 def is_unicode(text: str) -> bool:
-    """Whether `text` is free of lone surrogates, which stand for bytes that were no UTF-8."""
+    """Whether `text` has no lone surrogates, which stand for bytes that were not UTF-8."""
     return text.isprintable() or not _SURROGATE.search(text)
 
 
 def read_lines(path: Path, bad: BadLines) -> Iterator[tuple[int, list[str]]]:
     r"""Yield batches of lines, each with the number of its first line, counted from 1.
 
-    Lines end at `\n` alone; the last needs none. A byte order mark at the file's start is removed.
-    A line that is not UTF-8 goes to `bad`; where that skips, the line is yielded with lone
-    surrogates for the wrong bytes (see `is_unicode`), so that the caller drops it and the
-    numbers stay right.
+    Lines end at `\n` only; the last line needs no end. A byte order mark at the file's start is removed.
+    `bad` receives a line that is not UTF-8. If it skips lines, this one is yielded with lone
+    surrogates for the wrong bytes (see `is_unicode`): the caller drops it, and numbers stay right.
 
     Raises:
         DataError: the file cannot be read, is a damaged gzip file, or has a line of over 64 MiB.
@@ -67,17 +66,17 @@ def read_lines(path: Path, bad: BadLines) -> Iterator[tuple[int, list[str]]]:
         number += len(lines)
 
 
-def _decode(line: bytes, place: str, bad: BadLines) -> str:
+def _decode(line: bytes, where: str, bad: BadLines) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
         if bad.policy == "stop":
-            bad.meet(f"{place} is not UTF-8: byte 0x{line[error.start]:02x} at position {error.start + 1}")
+            bad.meet(f"{where} is not UTF-8: byte 0x{line[error.start]:02x} at position {error.start + 1}")
         return line.decode("utf-8", errors="surrogateescape")
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    """Yield whole lines, about a mebibyte at a time, without the last one's newline."""
+    """Yield blocks of whole lines, about a mebibyte each, without the newline at the end of a block."""
     try:
         with _open(path) as file:
             pieces: list[bytes] = []
@@ -94,13 +93,13 @@ def _blocks(path: Path) -> Iterator[bytes]:
                     if size > MAX_LINE_BYTES:
                         raise DataError(
                             f"{path} has a line of more than {MAX_LINE_BYTES >> 20} MiB",
-                            hint="name a text file with a sentence a line",
+                            hint="name a text file with one sentence a line",
                         )
                 block = file.read(BLOCK_BYTES)
             if rest := b"".join(pieces):
                 yield rest
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is not a whole gzip file: {error}", hint="fetch or make it again") from error
+        raise DataError(f"{path} is not a whole gzip file: {error}", hint="download it or make it again") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", hint=CHECK_FILE) from error
 

@@ -1,18 +1,18 @@
-"""Articles into sentences: a short rule set for English.
+"""Split articles into sentences with a short rule set for English.
 
-A sentence ends at `.`, `!`, `?` or an ellipsis, closing quotes and brackets included, where a
-space and then no lower-case letter follow. A single period must also not belong to an
-abbreviation. What a quotation holds is split like all other text, so that one missing quotation
-mark cannot glue the rest of an article together. Where in doubt, two sentences stay one.
+A sentence ends at `.`, `!`, `?` or an ellipsis, closing quotes and brackets included, if a space
+and then no lower-case letter follow. A single period must also not belong to an abbreviation.
+Quotations are split like all other text, so that one missing quotation mark cannot glue the rest
+of an article together. When in doubt, the rules leave two sentences as one.
 """
 
 import re
 
 _PARAGRAPH = re.compile(r"\n[^\S\n]*+\n")
-# a run of marks is entered at its start only, and nothing is given back: linear on any input
+# a run of marks matches from its start only, without backtracking: linear on any input
 _END = re.compile(
     r"""(?<![.!?…]) (?P<marks>[.!?…]++) (?P<closers>["'”’»)\]]*+)
-    # news archives where Unicode was lost have .- for a no-break space, ."? for a curly quote and a space
+    # news archives that lost their Unicode have .- for a no-break space, ."? for a curly quote and a space
     (?: -*+[ ] | (?<=")\?(?=[A-Z]) )""",
     re.VERBOSE,
 )
@@ -24,30 +24,31 @@ _NEVER_LAST = frozenset(
     "Adm Amb Brig Capt Cmdr Col Cpl Det Dr Fr Ft Gen Gov Hon Insp Lt Maj Messrs Mr Mrs Ms Mt Pres Prof Rep Reps Rev "
     "Sen Sens Sgt Sr St Supt e.g i.e viz vs".split()
 )
-"""Abbreviations that a name or an explanation follows."""
+"""Abbreviations before a name or an explanation: they never end a sentence."""
 _BEFORE_NUMBER = frozenset(
     "Apr Art Aug Ch Chap Dec Eq Eqs Feb Fig Figs Jan Jul Jun Mar No Nos Nov Oct Sec Sect Sep Sept Vol "
     "art ch chap eq eqs fig figs no nos p para pp sec sect vol".split()
 )
-"""Abbreviations inside a sentence when a number follows."""
+"""Abbreviations that do not end a sentence if a number follows."""
 _MAYBE_LAST = frozenset(
     "Ala Ariz Ark Assn Ave Blvd Bros Calif Co Colo Conn Corp Del Dept Dist Fla Ga Ill Inc Ind Jr Kan Ky La LLC Ltd "
     "Mass Md Mich Minn Miss Mo Mont Neb Nev Okla Ont Ore Pa Plc Rd Tenn Tex Univ Va Vt Wash Wis Wyo".split()
 )
-"""Abbreviations that, like acronyms and initials, end a sentence if the next word often begins one."""
+"""Abbreviations that, like acronyms and initials, end a sentence only before one of `_STARTERS`."""
 _STARTERS = frozenset(
     "A After All Also Although An And Another As At Because Before Both But By Despite During Each Even For From He "
     "Her Here His How However I If In It Its Last Many Meanwhile More Most Moreover My No Not Now On Once One Only "
     "Or Other Our Others She Since So Some Such That The Their Then There These They This Those Though Under Until "
     "We What When Where Whether Which While Who Why With Yet You Your".split()
 )
+"""Words that often begin a sentence."""
 
 
 def split_sentences(article: str) -> list[str]:
     """Return the sentences of an English article.
 
-    White space within a sentence becomes single spaces; a blank line ends a sentence whatever
-    stands before it. Nothing else is changed or lost, so a blank article has no sentences.
+    White space within a sentence becomes single spaces. A blank line always ends a sentence. Nothing
+    else changes or is lost. A blank article has no sentences.
     """
     sentences = []
     for paragraph in _PARAGRAPH.split(article):

@@ -1,20 +1,24 @@
 """What a user may name as a corpus: a file, or a data set on the hub."""
 
+import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 from distilcse_cli.config import CorpusSettings
-from distilcse_cli.data.lines import CHECK_FILE, BadLines, is_gzip
-from distilcse_cli.data.readers import file_format, read_texts
+from distilcse_cli.data.lines import CHECK_FILE, BadLines, is_gzip, is_unicode, read_lines
+from distilcse_cli.data.rows import Columns, file_format, read_rows
+from distilcse_cli.data.texts import choose_column, in_batches, text_in
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import sha256_file
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE_SUFFIXES = tuple(".txt .gz .json .jsonl .ndjson .csv .tsv .parquet .zst .bz2 .xz .zip".split())
-"""What ends so is a file that is missing, and is not looked for on the hub."""
+"""A name with one of these endings is a file. If there is none, the hub is not asked."""
+_MOST_NEIGHBORS = 1000
 
 
 class Source(Protocol):
@@ -22,10 +26,10 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What to call it in a message."""
+        """The name for messages."""
 
     def identity(self) -> str:
-        """Text that is another one whenever the contents or the way of reading them are."""
+        """Return a text that changes whenever the contents or the way of reading them change."""
 
     def texts(self, settings: CorpusSettings, bad: BadLines) -> Iterator[list[str]]:
         """Yield the texts in order, in batches."""
@@ -43,15 +47,35 @@ class FileSource:
         return str(self.path)
 
     def identity(self) -> str:
-        """Format and sha256 of the bytes."""
+        """Return the format and the sha256 of the bytes."""
         try:
             return f"{file_format(self.path)}{'.gz' * is_gzip(self.path)} {sha256_file(self.path)}"
         except OSError as error:
             raise DataError(f"cannot read {self.path}: {error.strerror}", hint=CHECK_FILE) from error
 
     def texts(self, settings: CorpusSettings, bad: BadLines) -> Iterator[list[str]]:
-        """Yield the texts in order, in batches."""
-        return read_texts(self.path, settings.text_column, bad)
+        """Yield the texts in order, in batches: lines of a text file, or one column of a table.
+
+        Raises:
+            DataError: the file cannot be read, is damaged, or has no such column.
+        """
+        if file_format(self.path) != "text":
+            yield from in_batches(self._column(settings.text_column, bad))
+            return
+        for _, lines in read_lines(self.path, bad):
+            texts = [line for line in lines if is_unicode(line)]
+            bad.num_skipped += len(lines) - len(texts)  # with the policy to stop, read_lines has raised
+            yield texts
+
+    def _column(self, wanted: str | None, bad: BadLines) -> Iterator[str]:
+        def choose(names: list[str], where: str) -> Columns:
+            column = choose_column(names, wanted, where)
+            return Columns((column,), (names.index(column),), len(names))
+
+        for where, cells in read_rows(self.path, choose, bad, strict=False):
+            text = text_in(cells[0], where, bad) if cells else ""
+            if text is not None:
+                yield text
 
 
 def find_source(name: str) -> Source:
@@ -70,11 +94,26 @@ def find_source(name: str) -> Source:
     if path.is_file():
         return FileSource(path)
     if path.is_dir():
-        raise DataError(f"{name} is a folder", hint="name each file in it with a --corpus of its own")
+        raise DataError(f"{name} is a folder", hint="name each file in it: --corpus FILE --corpus FILE")
     if exists:
         raise DataError(f"{name} is no regular file", hint="write the text to a file first")
     if _HUB_ID.fullmatch(name) and not name.lower().endswith(_FILE_SUFFIXES):
-        from distilcse_cli.data.hub import find_hub_source
+        from distilcse_cli.data.hub_corpus import find_hub_source
 
         return find_hub_source(name)
-    raise DataError(f"no file {name!r}", hint="name a file, or a hub data set as OWNER/NAME")
+    raise missing_file(path, f"check the path, name a hub data set as OWNER/NAME, or {FETCH_CORPUS}")
+
+
+FETCH_CORPUS = "run distilcse download news-articles and leave out --corpus"
+"""How a user without a corpus gets one; the end of a hint."""
+
+
+def missing_file(path: Path, otherwise: str) -> DataError:
+    """Make the error for a file that is not there. Its hint names similar files beside it, else says `otherwise`."""
+    try:
+        beside = [file.name for file in islice(path.parent.iterdir(), _MOST_NEIGHBORS)]
+    except OSError:
+        beside = []
+    similar = difflib.get_close_matches(path.name, beside, cutoff=0.7)
+    meant = " or ".join(str(path.with_name(name)) for name in similar)
+    return DataError(f"no file {str(path)!r}", hint=f"did you mean {meant}?" if similar else otherwise)

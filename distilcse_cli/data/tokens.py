@@ -1,32 +1,34 @@
-"""Token rows: flat ids and offsets, in memory for a call or memory-mapped from the data home."""
+"""Token rows: flat ids and offsets, in memory for one call or memory-mapped from the data home."""
 
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distilcse_cli import console
-from distilcse_cli.config import data_home
-from distilcse_cli.data.arrays import NpyWriter
-from distilcse_cli.data.cache import build_once, read_manifest, write_manifest
+from distilcse_cli.data.cache import REMAKE, build_once, entry_folder, read_manifest, write_manifest
 from distilcse_cli.data.corpus import Corpus
-from distilcse_cli.data.readers import in_batches
-from distilcse_cli.data.tokenizing import RowTokenizer, tokenizer_fingerprint
-from distilcse_cli.errors import DataError
+from distilcse_cli.data.npy import NpyWriter, open_map
+from distilcse_cli.data.texts import in_batches
+from distilcse_cli.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
     import torch
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
-
-__all__ = ["TokenRows", "TokenStore", "open_tokens", "tokenize", "tokenize_corpus", "tokenizer_fingerprint"]
 
 FORMAT_VERSION = 1
 IDS, OFFSETS = "ids.npy", "offsets.npy"
+MAX_UNKNOWN = 0.5
+"""Share of unknown tokens above which a tokenizer has no vocabulary for a text."""
+_ENOUGH_TOKENS = 64
+_NO_VOCABULARY = "load it with AutoTokenizer from a folder with tokenizer.json, or choose a model for this language"
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,14 @@ class TokenRows:
     offsets: np.ndarray
     """(N + 1,) int64: row i is `ids[offsets[i]:offsets[i + 1]]`."""
     num_truncated: int
-    """Rows that lost tokens to the maximal length."""
+    """Rows that were cut to the maximal length."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """(N,) int64: tokens in each row. Computed once: the training loop asks in every step."""
+        """(N,) int64: tokens in each row. Computed once: the training loop needs it in every step."""
         return np.diff(self.offsets)
 
     def row(self, i: int) -> np.ndarray:
@@ -57,8 +59,8 @@ class TokenRows:
 
         Args:
             rows: (B,) row numbers.
-            pad_id: id behind the end of a row.
-            width: T; None takes the longest of the rows.
+            pad_id: id for the positions after the end of a row.
+            width: T; None takes the length of the longest row.
 
         Returns:
             (B, T) int64 ids and (B, T) int64 mask, 1 on tokens.
@@ -90,12 +92,95 @@ class TokenStore(TokenRows):
     manifest: dict[str, Any]
 
 
+class RowTokenizer:
+    """Turns batches of sentences into flat ids and lengths, truncated and counted.
+
+    Args:
+        tokenizer: a fast tokenizer of transformers. Its Rust half is copied, so that the truncation
+            and padding set on it stay unchanged.
+        max_length: most tokens of a row, special tokens included.
+
+    Raises:
+        ModelError: it is no fast tokenizer, or has no vocabulary.
+        UsageError: `max_length` leaves no room for a word between the special tokens.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> None:
+        self.num_truncated = 0
+        self._rust = _plain_copy(tokenizer)
+        if max_length <= self._rust.num_special_tokens_to_add(is_pair=False):
+            raise UsageError(f"--max-length {max_length} leaves no room beside the special tokens")
+        self._rust.enable_truncation(max_length, direction=tokenizer.truncation_side)
+        vocabulary = self._rust.get_vocab(with_added_tokens=True)
+        self.dtype = np.min_scalar_type(max(vocabulary.values(), default=0))
+        self._unknown = tokenizer.unk_token_id
+        self._special = np.array(sorted(set(tokenizer.all_special_ids) - {self._unknown}), dtype=np.int64)
+        self._is_checked = False
+        if set(vocabulary.values()) <= set(tokenizer.all_special_ids):
+            raise ModelError("the tokenizer has no vocabulary: it knows only its special tokens", hint=_NO_VOCABULARY)
+
+    def __call__(self, sentences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Tokenize N sentences.
+
+        Returns:
+            Flat ids of `dtype`, and (N,) int64 lengths.
+
+        Raises:
+            ModelError: more than `MAX_UNKNOWN` of the first call's tokens are unknown.
+        """
+        encodings = self._rust.encode_batch_fast(list(sentences), add_special_tokens=True)
+        rows = [encoding.ids for encoding in encodings]
+        self.num_truncated += sum(bool(encoding.overflowing) for encoding in encodings)
+        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        ids = np.fromiter(chain.from_iterable(rows), dtype=self.dtype, count=int(lengths.sum()))
+        if not self._is_checked:
+            self._check_vocabulary(ids)
+            self._is_checked = True
+        return ids, lengths
+
+    def _check_vocabulary(self, ids: np.ndarray) -> None:
+        if self._unknown is None:
+            return
+        words = ids[~np.isin(ids, self._special)]
+        share = float(np.mean(words == self._unknown)) if len(words) >= _ENOUGH_TOKENS else 0.0
+        if share > MAX_UNKNOWN:
+            raise ModelError(
+                f"the tokenizer has no vocabulary for this text: {share:.0%} of it is unknown", hint=_NO_VOCABULARY
+            )
+
+
+def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Return the sha256 of everything that decides the ids of a sentence, except the maximal length."""
+    special = {
+        "all_special_ids": sorted(tokenizer.all_special_ids),
+        "unk": tokenizer.unk_token_id,
+        "truncation_side": tokenizer.truncation_side,
+    }
+    text = _plain_copy(tokenizer).to_str() + json.dumps(special)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _plain_copy(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
+    """Copy the tokenizer's Rust half, without truncation and padding."""
+    from tokenizers import Tokenizer
+
+    rust = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(rust, Tokenizer):
+        raise ModelError(
+            f"{type(tokenizer).__name__} is no fast tokenizer", hint="save the model with a tokenizer.json beside it"
+        )
+    copy = Tokenizer.from_str(rust.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
 def tokenize(sentences: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_length: int) -> TokenRows:
     """Tokenize sentences in memory.
 
     Args:
-        sentences: N texts, empty ones included.
-        tokenizer: a fast (Rust) tokenizer; it is left as it was.
+        sentences: N texts; they may be empty.
+        tokenizer: a fast (Rust) tokenizer; it is not changed.
         max_length: most tokens of a row, special tokens included.
 
     Raises:
@@ -110,21 +195,20 @@ def tokenize(sentences: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max
 
 
 def tokenize_corpus(corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> TokenStore:
-    """Tokenize a corpus into the data home, or open what the same tokenizer made of it before.
+    """Tokenize a corpus into the data home, or open the rows that the same tokenizer made of it earlier.
 
     Raises:
         ModelError: the tokenizer is no fast one, or has no vocabulary for this corpus.
         UsageError: `max_length` leaves no room beside the special tokens.
         DataError: the cache cannot be written.
     """
-    facts = {
+    made_from = {
         "corpus_fingerprint": corpus.fingerprint,
         "tokenizer_fingerprint": tokenizer_fingerprint(tokenizer),
         "max_length": max_length,
     }
-    key = hashlib.sha256(json.dumps([FORMAT_VERSION, facts]).encode()).hexdigest()[:32]
-    folder = data_home() / "tokens" / key
-    build_once(folder, FORMAT_VERSION, lambda target: _build(target, corpus, tokenizer, max_length, facts))
+    folder = entry_folder("tokens", FORMAT_VERSION, made_from)
+    build_once(folder, FORMAT_VERSION, lambda target: _build(target, corpus, tokenizer, max_length, made_from))
     store = open_tokens(folder)
     console.log(
         f"tokens: {len(store.ids):,} in {len(store):,} sentences, {len(store.ids) / len(store):.1f} on average; "
@@ -137,29 +221,27 @@ def open_tokens(folder: Path) -> TokenStore:
     """Open a token store by memory map.
 
     Raises:
-        DataError: `folder` is none, is damaged, or was written by a later release.
+        DataError: `folder` is no token store, is damaged, or was written by a later release.
     """
     manifest = read_manifest(folder, FORMAT_VERSION)
     try:
-        ids, offsets = (
-            np.load(folder / name, mmap_mode="r", allow_pickle=False).view(np.ndarray) for name in (IDS, OFFSETS)
-        )
+        ids, offsets = open_map(folder / IDS), open_map(folder / OFFSETS)
         shape = [len(offsets) - 1, int(offsets[-1]), len(ids)]
         if shape != [manifest["num_rows"], manifest["num_tokens"], manifest["num_tokens"]]:
             raise ValueError(f"rows, end and tokens are {shape}, not as its manifest says")
         return TokenStore(ids, offsets, manifest["num_truncated"], Path(folder), manifest)
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise DataError(f"{folder} is not a token store: {error}", hint="remove it and run again") from error
+        raise DataError(f"{folder} is not a token store: {error}", hint=REMAKE) from error
 
 
 def _build(
-    folder: Path, corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", max_length: int, facts: dict[str, Any]
+    folder: Path, corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", max_length: int, made_from: dict[str, Any]
 ) -> None:
     rows = RowTokenizer(tokenizer, max_length)
     total = 0
     with (
         NpyWriter(folder / IDS, rows.dtype) as ids_file,
-        NpyWriter(folder / OFFSETS, np.dtype(np.int64)) as offsets_file,
+        NpyWriter(folder / OFFSETS, np.int64) as offsets_file,
         console.Progress("tokenize", len(corpus), "sentences") as progress,
     ):
         offsets_file.append(np.zeros(1))
@@ -170,4 +252,4 @@ def _build(
             total += len(ids)
             progress.update(len(sentences))
     counts = {"num_rows": len(corpus), "num_tokens": total, "num_truncated": rows.num_truncated}
-    write_manifest(folder, FORMAT_VERSION, {**facts, **counts})
+    write_manifest(folder, FORMAT_VERSION, {**made_from, **counts})

@@ -1,26 +1,28 @@
-"""Triplets: a corpus of distinct sentences, and rows of numbers that say which belong together.
+"""Triplets: a corpus of distinct sentences, and rows of sentence numbers that say which belong together.
 
-A sentence that stands in many triples is kept, tokenized and run through a teacher once, and
-"the same text" is "the same number".
+A sentence that occurs in many triples is kept, tokenized and run through a teacher once, and
+"the same text" means "the same number".
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from distilcse_cli import console
-from distilcse_cli.config import TripletSettings, data_home
-from distilcse_cli.data.arrays import NpyWriter
-from distilcse_cli.data.cache import build_once, read_manifest, write_manifest
-from distilcse_cli.data.cleaning import SeenHashes
-from distilcse_cli.data.corpus import OFFSETS, SENTENCES, Corpus, CorpusReport
+from distilcse_cli.config import TripletSettings
+from distilcse_cli.data.cache import REMAKE, read_manifest
+from distilcse_cli.data.cleaning import SeenHashes, hashes_of
+from distilcse_cli.data.corpus import Corpus, CorpusReport
 from distilcse_cli.data.lines import BadLines
-from distilcse_cli.data.sources import FileSource
+from distilcse_cli.data.npy import NpyWriter, open_map
+from distilcse_cli.data.prepared import SentenceWriter, names_of, prepare
+from distilcse_cli.data.sources import FileSource, missing_file
 from distilcse_cli.data.triplet_rows import triplet_rows
 from distilcse_cli.errors import DataError, UsageError
 
@@ -28,6 +30,7 @@ FORMAT_VERSION = 1
 """Raised when the same input would give other triples or files."""
 ROWS = "rows.npy"
 _BATCH_ROWS = 4096
+_FETCH = "run distilcse download nli and leave out --triplets"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Triplets:
 
     folder: Path
     rows: np.ndarray
-    """(N, 3) or, for pairs, (N, 2) int64, memory-mapped: numbers of sentences."""
+    """(N, 3) or, for pairs, (N, 2) int64 sentence numbers, memory-mapped."""
     sentences: Corpus
     """The distinct sentences, numbered from 0 in the order of their first use."""
     num_skipped: int
@@ -52,7 +55,7 @@ class Triplets:
 
     @property
     def fingerprint(self) -> str:
-        """Hex sha256 of sentences and rows; the name of the file they came from is not in it."""
+        """Hex sha256 of sentences and rows, whatever the file was called."""
         digest = hashlib.sha256(self.sentences.fingerprint.encode())
         digest.update(np.ascontiguousarray(self.rows, dtype="<i8").data)
         return digest.hexdigest()
@@ -64,10 +67,10 @@ class Triplets:
 
 
 def prepare_triplets(inputs: Sequence[str], settings: TripletSettings) -> Triplets:
-    """Read tables of triples, or open what was made of the same bytes and settings before.
+    """Read tables of triples, or open the triplets made earlier from the same bytes and settings.
 
     Args:
-        inputs: files (`.csv`, `.tsv`, `.jsonl`, each also as `.gz`, `.parquet`), read one after the other.
+        inputs: files (`.csv`, `.tsv`, `.jsonl`, each also as `.gz`; `.parquet`), read one after the other.
         settings: which columns to take, whether there is a header, what to do at an unusable row.
 
     Raises:
@@ -75,14 +78,12 @@ def prepare_triplets(inputs: Sequence[str], settings: TripletSettings) -> Triple
         DataError: a file cannot be read or understood, one has pairs and another triples, or none is left.
     """
     if not inputs:
-        raise UsageError("no triplets given", hint="name a file with --triplets")
+        raise UsageError("no triplets given", hint=f"name a file with --triplets, or {_FETCH}")
     sources = [_source(name) for name in inputs]
-    identities = [source.identity() for source in sources]
-    key = hashlib.sha256(json.dumps([FORMAT_VERSION, identities, asdict(settings)]).encode()).hexdigest()[:32]
-    folder = data_home() / "triplets" / key
-    was_there = build_once(folder, FORMAT_VERSION, lambda target: _build(target, sources, identities, settings))
+    fill = partial(_fill, sources=sources, settings=settings)
+    folder, existed = prepare("triplets", FORMAT_VERSION, sources, settings, fill)
     triplets = open_triplets(folder)
-    console.log(f"triplets: {triplets}{', prepared before' if was_there else ''} [{folder}]")
+    console.log(f"triplets: {triplets}{', prepared before' if existed else ''} [{folder}]")
     return triplets
 
 
@@ -96,13 +97,12 @@ def open_triplets(folder: Path) -> Triplets:
     try:
         report = CorpusReport(**manifest["report"])
         sentences = Corpus(Path(folder), report.num_kept, manifest["fingerprint"], report)
-        rows = np.load(folder / ROWS, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-        rows = rows.reshape(-1, manifest["num_columns"])
+        rows = open_map(folder / ROWS).reshape(-1, manifest["num_columns"])
         if not 0 <= rows.min() <= rows.max() < len(sentences):
-            raise ValueError(f"its rows are of sentences {rows.min()} to {rows.max()} of {len(sentences)}")
+            raise ValueError(f"its rows name sentences {rows.min()} to {rows.max()} of {len(sentences)}")
         return Triplets(Path(folder), rows, sentences, manifest["num_skipped"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder} holds no triplets: {error}", hint="remove it and run again") from error
+        raise DataError(f"{folder} holds no triplets: {error}", hint=REMAKE) from error
 
 
 def _source(name: str) -> FileSource:
@@ -110,58 +110,38 @@ def _source(name: str) -> FileSource:
     if path.is_dir():
         raise DataError(f"{name} is a folder", hint="name the file in it")
     if not path.is_file():
-        raise DataError(f"no file {name}", hint="name a .csv, .tsv, .jsonl or .parquet file with --triplets")
+        raise missing_file(path, f"check the path, or {_FETCH}")
     return FileSource(path)
 
 
-def _build(folder: Path, sources: list[FileSource], identities: list[str], settings: TripletSettings) -> None:
+def _fill(folder: Path, sources: list[FileSource], settings: TripletSettings) -> dict[str, Any]:
+    """Write sentences and rows of all sources; return the triplets' fields of the manifest."""
     bad = BadLines(settings.on_bad_line)
     numbering = _Numbering()
-    fingerprint = hashlib.sha256()
-    num_columns = position = 0
-    with (
-        (folder / SENTENCES).open("wb") as file,
-        NpyWriter(folder / OFFSETS, np.dtype(np.int64)) as offsets,
-        console.Progress("triplets", None, "rows") as progress,
-    ):
-        offsets.append(np.zeros(1))
+    num_columns = 0
+    with SentenceWriter(folder) as writer, console.Progress("triplets", None, "rows") as progress:
         for rows in _batches(sources, settings, bad):
             num_columns = len(rows[0])
-            new = numbering.add([cell.encode("utf-8") for cell in chain.from_iterable(rows)])
+            writer.append(numbering.add([cell.encode("utf-8") for cell in chain.from_iterable(rows)]))
             progress.update(len(rows))
-            if not new:
-                continue
-            ends = position + np.cumsum([len(sentence) + 1 for sentence in new])
-            position = int(ends[-1])
-            block = b"\n".join(new) + b"\n"
-            file.write(block)
-            fingerprint.update(block)
-            offsets.append(ends)
-    names = ", ".join(source.name for source in sources).encode("utf-8", "backslashreplace").decode()
     if not num_columns:
         hint = f"{bad.num_skipped:,} unusable rows were left out" if bad.num_skipped else "check the file"
-        raise DataError(f"no triple in {names}", hint=hint)
-    if [source.identity() for source in sources] != identities:
-        raise DataError(f"{names} changed while it was read", hint="run again when it is written")
-    with NpyWriter(folder / ROWS, np.dtype(np.int64)) as rows_file:
+        raise DataError(f"no triple in {names_of(sources)}", hint=hint)
+    with NpyWriter(folder / ROWS, np.int64) as rows_file:
         for numbers in numbering.numbers():
             rows_file.append(numbers)
-    num_cells, num_distinct = numbering.num_cells, numbering.num_distinct
+    num_cells, num_distinct = numbering.num_cells, writer.num_sentences
     report = CorpusReport(num_cells, num_distinct, {"duplicate": num_cells - num_distinct})
-    facts = {
-        "inputs": names,
-        "identities": identities,
-        "settings": asdict(settings),
+    return {
         "num_columns": num_columns,
         "num_skipped": bad.num_skipped,
         "report": asdict(report),
-        "fingerprint": fingerprint.hexdigest(),
+        "fingerprint": writer.fingerprint,
     }
-    write_manifest(folder, FORMAT_VERSION, facts)
 
 
 def _batches(sources: list[FileSource], settings: TripletSettings, bad: BadLines) -> Iterator[list[tuple[str, ...]]]:
-    """Rows of all files, some thousands at a time, all as wide as the very first one."""
+    """Yield the rows of all files, 4,096 at a time, each with as many cells as the very first one."""
     num_columns, first = 0, ""
     for source in sources:
         rows = triplet_rows(source.path, settings.columns, settings.header, bad)
@@ -177,27 +157,25 @@ def _batches(sources: list[FileSource], settings: TripletSettings, bad: BadLines
 
 
 class _Numbering:
-    """Numbers distinct texts in the order of their first use, at 16 bytes a text."""
+    """Numbers distinct texts in the order of their first use, in 16 bytes of memory a text."""
 
     def __init__(self) -> None:
-        self.num_cells = self.num_distinct = 0
+        self.num_cells = 0
         self._seen = SeenHashes()
         self._hashes: list[np.ndarray] = []
         self._first_uses: list[np.ndarray] = []
 
     def add(self, texts: list[bytes]) -> list[bytes]:
-        """Take the next texts; return those of them that are new, each once."""
-        digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
-        hashes = np.frombuffer(digests, dtype=np.uint64)
+        """Number the next texts; return the new ones among them, each once."""
+        hashes = hashes_of(texts)
         is_new = self._seen.add(hashes)
         self._hashes.append(hashes)
         self._first_uses.append(hashes[is_new])
         self.num_cells += len(texts)
-        self.num_distinct += int(is_new.sum())
         return [text for text, new in zip(texts, is_new.tolist(), strict=True) if new]
 
     def numbers(self) -> Iterator[np.ndarray]:
-        """Yield the numbers of all texts taken, in their order."""
+        """Yield the numbers of all added texts, in order, in the same batches."""
         known = np.concatenate(self._first_uses)
         order = np.argsort(known)
         ascending = known[order]

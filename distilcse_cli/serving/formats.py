@@ -1,10 +1,10 @@
-"""Embeddings on disk in the formats that other programs read, written row by row.
+"""Embeddings on disk in the formats that other programs read, written window by window.
 
-| suffix     | what is in it                                                                |
+| suffix     | content                                                                      |
 |------------|------------------------------------------------------------------------------|
 | `.npy`     | one (N, D) array, for `np.load` with or without `mmap_mode`                  |
 | `.npz`     | the same array under the name `embeddings`, uncompressed                     |
-| `.jsonl`   | `{"sentence": …, "embedding": […]}` a line; digits enough for the exact value |
+| `.jsonl`   | `{"sentence": …, "embedding": […]}` a line; enough digits for the exact value |
 | `.parquet` | columns `sentence` and `embedding` (a list of D numbers), a row group a window |
 
 Shape letters: n rows appended at a time, D width.
@@ -16,15 +16,15 @@ import shutil
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import IO, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
+from distilcse_cli.data.npy import NpyWriter
 from distilcse_cli.errors import UsageError
-from distilcse_cli.teacher.store import npy_header
 
 _JSON_DIGITS = {"float32": 9, "float16": 5}
-"""Decimal digits from which the same binary number is read back."""
+"""Decimal digits that give back the same binary number."""
 
 
 class RowWriter(Protocol):
@@ -39,13 +39,13 @@ class RowWriter(Protocol):
 
 
 def check_suffix(path: Path) -> None:
-    """Check that a file's name asks for a format we write.
+    """Check that a file's suffix names a format that we write.
 
     Raises:
         UsageError: it does not.
     """
     if path.suffix.lower() not in _WRITERS:
-        raise UsageError(f"cannot tell the format of {path} by its name", hint=f"let it end in {', '.join(_WRITERS)}")
+        raise UsageError(f"cannot tell the format of {path} from its name", hint=f"let it end in {', '.join(_WRITERS)}")
 
 
 def open_rows(path: Path, width: int, dtype: str) -> RowWriter:
@@ -61,39 +61,29 @@ def open_rows(path: Path, width: int, dtype: str) -> RowWriter:
 
 class _Npy:
     def __init__(self, path: Path, width: int, dtype: str) -> None:
-        self._file: IO[bytes] = path.open("wb")
-        self._begin(width, dtype)
-
-    def _begin(self, width: int, dtype: str) -> None:
-        self._width, self._dtype, self._num_rows = width, dtype, 0
-        self._file.write(npy_header(dtype, (0, width)))
+        self._array = NpyWriter(path, dtype, width)
 
     def append(self, sentences: list[str], embeddings: np.ndarray) -> None:  # noqa: ARG002
-        self._file.write(np.ascontiguousarray(embeddings, dtype=self._dtype).data)
-        self._num_rows += len(embeddings)
-
-    def _complete(self) -> None:
-        self._file.seek(0)
-        self._file.write(npy_header(self._dtype, (self._num_rows, self._width)))
+        self._array.append(embeddings)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        with self._file:
-            self._complete()
+        self._array.close()
 
 
 class _Npz(_Npy):
     def __init__(self, path: Path, width: int, dtype: str) -> None:
         self._path = path
-        # an archive's member cannot be amended once the number of rows is known; without a name, it leaves no litter
+        # a member of an archive cannot be changed later, when the number of rows is known; a file without a name
+        # leaves nothing behind
         self._file = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
-        self._begin(width, dtype)
+        self._array = NpyWriter(self._file, dtype, width)
 
     def __exit__(self, *exception: object) -> None:
         with self._file, zipfile.ZipFile(self._path, "w") as archive:
-            self._complete()
+            self._array.complete()
             self._file.seek(0)
             with archive.open("embeddings.npy", "w", force_zip64=True) as member:
                 shutil.copyfileobj(self._file, member, 1 << 20)
@@ -123,7 +113,7 @@ class _Parquet:
 
         self._embedding = pa.list_(pa.float16() if dtype == "float16" else pa.float32(), width)
         self._schema = pa.schema([("sentence", pa.string()), ("embedding", self._embedding)])
-        # by its bytes, as a file's name need not be UTF-8
+        # as bytes, since a file's name need not be UTF-8
         self._file = pa.OSFile(os.fsencode(path), "wb")
         self._writer = parquet.ParquetWriter(self._file, self._schema, use_dictionary=False)
 

@@ -1,8 +1,8 @@
-"""Log-sum-exp of scores over very many keys, a chunk at a time, with exact gradients.
+"""Log-sum-exp of scores over a large number of keys, a chunk at a time, with exact gradients; and false negatives.
 
-The gradient of log sum exp(s q.k) to q is s times the softmax-weighted mean of the keys. That
-mean is gathered on the way forward, beside the sum, so the way back needs neither the scores
-again nor their softmax: memory is one chunk of scores, whatever the number of keys.
+The gradient of log sum exp(s q.k) to q is s times the softmax-weighted mean of the keys. The
+forward pass computes that mean together with the sum, so the backward pass needs neither the scores
+nor their softmax: memory is one chunk of scores, whatever the number of keys.
 
 Shape letters: B queries, D their width, K keys of all blocks together, C keys of a chunk.
 """
@@ -14,33 +14,56 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 CHUNK_SCORES = {"cpu": 1 << 19, "cuda": 1 << 25}
-"""Scores of a chunk. On a CPU they should stay in its cache, on a GPU they should fill it."""
+"""Scores of a chunk. On a CPU they should stay in the cache, on a GPU they should keep it busy."""
 
 
 @dataclass
 class FalseNegatives:
-    """Keys that stand for the positive itself and would be punished as negatives: not counted as keys."""
+    """Keys that mean the same as the positive. They do not count, where they would be punished as negatives."""
 
     own: Tensor
-    """(B,) int64: the key that is the query's positive; it always counts."""
+    """(B,) int64: the key that is the query's positive. It always counts."""
     queries: Tensor
-    """(P,) int64: with `keys` the P pairs whose texts are the same."""
+    """(P,) int64: together with `keys` the P pairs whose texts are the same."""
     keys: Tensor
     """(P,) int64"""
     positives: Tensor | None = None
-    """(B, D) unit teacher rows; with `max_cosine`, keys nearer to them are false negatives too."""
+    """(B, D) unit teacher rows of the positives, for `max_cosine`."""
     max_cosine: float | None = None
+    """Keys with a larger cosine to the positive are false negatives, too; None looks at texts only."""
     num_hidden: int | Tensor = 0
     """Pairs left out by the last pass over the keys."""
+
+    @classmethod
+    def among(
+        cls, teacher: Tensor, own: np.ndarray, sentences: np.ndarray | None, max_cosine: float | None
+    ) -> "FalseNegatives | None":
+        """Find those of a micro-batch; None if there are none to look for.
+
+        Args:
+            teacher: (G, D) teacher rows, the first keys.
+            own: (B,) which of these rows belong to the queries.
+            sentences: (K,) numbers of the sentences of all keys; None does not look for copies of a text.
+            max_cosine: as the field.
+        """
+        nothing = torch.empty(0, dtype=torch.int64)
+        pairs = (nothing, nothing) if sentences is None else pairs_of_same_text(sentences[own], sentences, own)
+        if not len(pairs[0]) and max_cosine is None:
+            return None
+        device = teacher.device
+        row = torch.from_numpy(own).to(device)
+        positives = functional.normalize(teacher[row], dim=1)
+        return cls(row, pairs[0].to(device), pairs[1].to(device), positives=positives, max_cosine=max_cosine)
 
     def hide(self, scores: Tensor, keys: Tensor, first: int) -> None:
         """Set the scores (B, C) of false negatives among `keys` to minus infinity.
 
         Args:
-            scores: of the chunk, changed in place.
-            keys: (C, D), the chunk.
+            scores: those of the chunk, changed in place.
+            keys: (C, D) keys of the chunk.
             first: number of its first key.
         """
         here = (self.keys >= first) & (self.keys < first + len(keys))
@@ -58,12 +81,12 @@ class FalseNegatives:
 
 
 def pairs_of_same_text(query_texts: np.ndarray, key_texts: np.ndarray, own: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Find the keys that are another copy of a query's text.
+    """Find the keys that are copies of a query's text.
 
     Args:
         query_texts: (B,) numbers of texts.
         key_texts: (K,) numbers of texts.
-        own: (B,) number of the key that is the query's own positive, which is no pair.
+        own: (B,) number of the key that is the query's own positive; it makes no pair.
 
     Returns:
         (P,) numbers of queries and (P,) numbers of keys.
@@ -75,16 +98,33 @@ def pairs_of_same_text(query_texts: np.ndarray, key_texts: np.ndarray, own: np.n
     return torch.from_numpy(queries[other]), torch.from_numpy(keys[other])
 
 
+def same_text_in_triples(rows: np.ndarray, own: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Find the keys of stage 2 that are copies of an anchor's text or of its positive's.
+
+    Args:
+        rows: (G, C) sentences of triples. Keys are numbered through all positives, then all negatives.
+        own: (M,) which of these triples the anchors belong to.
+        device: of the results.
+
+    Returns:
+        (P,) numbers of anchors, counted within `own`, and (P,) numbers of keys.
+    """
+    keys = rows[:, 1:].T.reshape(-1)
+    pairs = [pairs_of_same_text(rows[own, role], keys, own) for role in (0, 1)]
+    anchors, copies = (torch.cat(both).to(device) for both in zip(*pairs, strict=True))
+    return anchors, copies
+
+
 def log_sum_exp(
     queries: Tensor, blocks: Sequence[Tensor], *, scale: float | Tensor, false_negatives: FalseNegatives | None = None
 ) -> tuple[Tensor, Tensor]:
     """Log-sum-exp of `scale` times the queries' products with all keys.
 
     Args:
-        queries: (B, D) fp32, of length 1. Get a gradient.
-        blocks: matrices of keys, each with D columns, together K keys. Products are computed in a
-            block's own dtype, sums in fp32. Keys get no gradient.
-        scale: gets a gradient if it is a tensor that wants one.
+        queries: (B, D) fp32 rows of length 1. They get a gradient.
+        blocks: matrices of keys with D columns, together K keys. Products are computed in the dtype of
+            the block, sums in fp32. Keys get no gradient.
+        scale: gets a gradient if it is a tensor that requires one.
         false_negatives: keys to leave out.
 
     Returns:
@@ -137,7 +177,7 @@ def _pass_over(
 
 
 def _chunks(blocks: Sequence[Tensor], size: int) -> Iterator[tuple[int, Tensor]]:
-    """Cut the blocks into chunks, each with the number of its first key among all keys."""
+    """Cut the blocks into chunks. With each comes the number of its first key among all keys."""
     first = 0
     for block in blocks:
         for start in range(0, len(block), max(1, size)):

@@ -1,47 +1,86 @@
-"""What stage 1 trains: the student, its projection to the teacher's width, and the logit scale."""
+"""What both stages train: the student, its projection to the teacher's width, and the logit scale."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-from distilcse_cli.models.dense import Dense
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.training.settings import DistillSettings
+from distilcse_cli.models.pooling import Dense
 
 
-class DistillModel(nn.Module):
-    """Student encoder, projection and logit scale: one parameter group for optimizer and clipping.
+class Scale(nn.Module):
+    """The logit scale: cosines are multiplied by it, i.e. 1 / temperature.
 
     Args:
-        encoder: the student.
-        teacher_dim: D. A linear projection is added where the student's width differs; it is
-            dropped when training is over, unless `with_projection` is asked for.
-        settings: gives the scale's starting value, its clamp, and whether it is learned.
+        start: its first value.
+        limit: `clamp` keeps it within [1 / limit, limit].
+        log: train its logarithm, so that it stays positive and moves by factors.
+        learned: whether it is trained at all.
     """
 
-    def __init__(self, encoder: SentenceEncoder, teacher_dim: int, settings: DistillSettings) -> None:
+    def __init__(self, start: float, limit: float, *, log: bool = True, learned: bool = True) -> None:
         super().__init__()
-        self.encoder = encoder
-        same_width = encoder.embedding_dim == teacher_dim
-        self.projection = None if same_width else nn.Linear(encoder.embedding_dim, teacher_dim)
-        # the exponent is learned, not the scale, so that the scale stays positive and moves by factors
-        exponent = torch.tensor(math.log(settings.logit_scale))
-        self.log_scale = nn.Parameter(exponent, requires_grad=settings.learn_logit_scale and "ckd" in settings.loss)
-        self._log_limit = math.log(settings.max_logit_scale)
+        self._log, self._limit = log, limit
+        first = math.log(start) if log else float(start)
+        self.value = nn.Parameter(torch.tensor(first), requires_grad=learned)
 
-    @property
-    def scale(self) -> Tensor:
-        """Scalar: what cosines are multiplied by."""
-        return self.log_scale.exp()
+    def forward(self) -> Tensor:
+        """The scale, a scalar."""
+        return self.value.exp() if self._log else self.value
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Keep the scale within its limits."""
+        high = math.log(self._limit) if self._log else self._limit
+        self.value.clamp_(-high if self._log else 1 / high, high)
+
+
+class StudentModel(nn.Module):
+    """Student, projection and scale: one parameter group for optimizer and clipping.
+
+    Args:
+        encoder: the student, of width H.
+        scale: the logit scale.
+        teacher_dim: D, the teacher's width; None without a teacher. Where it differs from H, a linear
+            projection is added. It is dropped after training, unless `in_teacher_space` is saved.
+    """
+
+    def __init__(self, encoder: SentenceEncoder, scale: Scale, teacher_dim: int | None = None) -> None:
+        super().__init__()
+        self.scale = scale
+        self.encoder = encoder
+        width = encoder.embedding_dim
+        self.projection = None if teacher_dim in (None, width) else nn.Linear(width, teacher_dim)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(B, T) token ids and mask to (B, D) projected embeddings, not normalised."""
-        pooled = self.encoder(input_ids, attention_mask)
-        return pooled if self.projection is None else self.projection(pooled)
+        """(B, T) token ids and mask to (B, H) embeddings, neither normalized nor projected."""
+        return self.encoder(input_ids, attention_mask)
 
-    def with_projection(self) -> SentenceEncoder:
-        """An encoder that shares the student's weights and ends with the projection, in its teacher's space."""
+    def projected(self, embeddings: Tensor) -> Tensor:
+        """(B, H) embeddings to (B, D) rows in the teacher's space."""
+        return embeddings if self.projection is None else self.projection(embeddings)
+
+    @torch.no_grad()
+    def fit_projection(self, embeddings: Tensor, teacher: Tensor) -> None:
+        """Start the projection as the least-squares map from the student's rows to the teacher's.
+
+        A random projection would first pull the student in a random direction.
+
+        Args:
+            embeddings: (N, H) student rows, before training.
+            teacher: (N, D) teacher rows of the same sentences.
+        """
+        if self.projection is None:
+            return
+        center, target = embeddings.mean(dim=0), teacher.mean(dim=0)
+        # gelsd accepts rank-deficient rows, such as fewer sentences than columns
+        weight = torch.linalg.lstsq(embeddings - center, teacher - target, driver="gelsd").solution.T
+        self.projection.weight.copy_(weight)
+        self.projection.bias.copy_(target - weight @ center)
+
+    def in_teacher_space(self) -> SentenceEncoder:
+        """An encoder that shares the student's weights and ends with the projection."""
         encoder = self.encoder
         if self.projection is None:
             return encoder
@@ -54,8 +93,3 @@ class DistillModel(nn.Module):
             max_length=encoder.max_length,
             source=encoder.source,
         )
-
-    @torch.no_grad()
-    def clamp_scale(self) -> None:
-        """Keep the scale within [1 / max_logit_scale, max_logit_scale]."""
-        self.log_scale.clamp_(-self._log_limit, self._log_limit)

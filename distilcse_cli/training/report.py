@@ -1,6 +1,5 @@
-"""What a stage made: its report, and the model card of its student."""
+"""Results of a run: the report of each stage, and the model card of its student."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -22,11 +21,13 @@ tags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageReport:
-    """What either stage says of the student that it made."""
+class Report:
+    """A trained student in numbers. A stage adds fields and a card of its own."""
 
-    stage: ClassVar[str]
-    """The command's name."""
+    title: ClassVar[str] = "A sentence encoder"
+    """Title of the model card."""
+    made: ClassVar[str] = "by training on sentences."
+    """How the student was made: the rest of the card's sentence after the program's name and version."""
 
     folder: Path
     num_steps: int
@@ -38,56 +39,121 @@ class StageReport:
     dev_set: str | None
     """What students were compared by."""
     dev_score: float | None
-    agreement: Agreement | None
-    """With the teacher, on what was held out; None without a teacher, or with too little held out."""
+    agreement: Agreement | None = None
+    """With the teacher, on held-out sentences; None without a teacher, or if too few are held out."""
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json` and `distilcse.json`."""
         return asdict(self) | {"folder": str(self.folder)}
 
+    def card_rows(self, facts: dict[str, Any]) -> list[tuple[str, str]]:  # noqa: ARG002  for subclasses
+        """Names and values to add to the card; `facts` as for `model_card`."""
+        return []
+
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> Self:
-        """The report whose `as_dict` this is."""
+        """The report that `as_dict` turned into these facts."""
         agreed = facts["agreement"]
         return cls(**{**facts, "folder": Path(facts["folder"]), "agreement": Agreement(**agreed) if agreed else None})
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillReport(StageReport):
-    """What stage 1 made."""
+class DistillReport(Report):
+    """Result of stage 1."""
 
-    stage = "distill"
+    title = "A distilled sentence encoder"
+    made = (
+        "by contrastive knowledge distillation\n([arXiv:2112.05638](https://arxiv.org/abs/2112.05638))."
+        " Agreement is measured on held-out\nsentences of the training corpus."
+    )
 
     num_sentences: int
     """Sentences trained on."""
 
+    def card_rows(self, facts: dict[str, Any]) -> list[tuple[str, str]]:
+        """As `Report.card_rows`."""
+        teacher, agreed = facts["teacher"], self.agreement
+        size = f"{teacher['num_layers']} layers, {teacher['num_parameters']:,} parameters"
+        rows = [
+            ("teacher", f"{teacher['source']} ({size})"),
+            ("corpus", f"{facts['corpus']['num_sentences']:,} sentences"),
+        ]
+        if self.dev_score is not None:
+            rows.append((f"{self.dev_set}, after step {self.kept_step:,}", f"{self.dev_score:.2f}"))
+        if agreed:
+            rows.append(("pair Spearman with the teacher", f"{agreed.pair_spearman:.2f}"))
+            rows.append(("ten nearest shared with the teacher", f"{agreed.neighbor_overlap:.2f} %"))
+            if agreed.mean_cosine is not None:
+                rows.append(("mean cosine to the teacher", f"{agreed.mean_cosine:.4f}"))
+        return rows
 
-def model_card(
-    student: SentenceEncoder, facts: dict[str, Any], *, title: str, made: str, rows: Sequence[tuple[str, str]]
-) -> str:
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneReport(Report):
+    """Result of stage 2."""
+
+    title = "A fine-tuned sentence encoder"
+    made = (
+        "by supervised contrastive fine-tuning on triples of\nanchor, positive and hard negative, the second stage"
+        " of [arXiv:2112.05638](https://arxiv.org/abs/2112.05638)."
+    )
+
+    num_triples: int
+    """Triples trained on."""
+    start_score: float | None
+    """The development score before the first step."""
+    held_out_accuracy: float | None
+    """Share x 100 of held-out anchors that pick their positive out of all held-out keys."""
+
+    @property
+    def setback(self) -> str | None:
+        """A warning if the development score is lower than before the first step."""
+        before, now = self.start_score, self.dev_score
+        if before is None or now is None or now >= before:
+            return None
+        return f"fine-tuning has made the student worse: {self.dev_set} {before:.2f} before, {now:.2f} now"
+
+    def card_rows(self, facts: dict[str, Any]) -> list[tuple[str, str]]:
+        """As `Report.card_rows`."""
+        teacher = facts["teacher"]
+        negatives = "" if facts["triplets"]["have_hard_negatives"] else ", without hard negatives"
+        rows = [
+            ("started from", facts["student"]["reference"]),
+            ("triples", f"{self.num_triples:,}{negatives}"),
+        ]
+        if self.dev_score is not None:
+            scores = f"{self.dev_score:.2f} (before: {self.start_score:.2f})"
+            rows.append((f"{self.dev_set}, after step {self.kept_step:,}", scores))
+        if self.held_out_accuracy is not None:
+            rows.append(("held-out anchors that pick their positive", f"{self.held_out_accuracy:.2f} %"))
+        if teacher:
+            rows.append(("kept near", f"{teacher['source']} ({teacher['num_layers']} layers)"))
+        if self.agreement:
+            rows.append(("pair Spearman with it, held-out anchors", f"{self.agreement.pair_spearman:.2f}"))
+        return rows
+
+
+def model_card(student: SentenceEncoder, facts: dict[str, Any], report: Report) -> str:
     """Markdown for a student folder's README.md.
 
     Args:
         student: the finished student.
-        facts: the resolved settings and results, as written to `distilcse.json`.
-        title: of the card.
-        made: the sentence on how it was made, behind the program's name and version.
-        rows: names and values of what the stage has to say, below what both say of a student.
+        facts: the resolved settings, as in `distilcse.json`.
+        report: its results.
     """
-    result = facts["result"]
-    of_both = [
+    shared = [
         ("student", f"{student.num_layers} layers, {student.num_parameters:,} parameters"),
         ("pooling", f"{student.pooling}{', normalized' if student.normalize else ''}"),
         ("embedding width", str(student.embedding_dim)),
         ("most tokens", f"{student.max_length} (trained on at most {facts['settings']['max_length']})"),
-        ("training", f"{result['num_steps']:,} steps in {console.duration(result['seconds'])}"),
+        ("training", f"{report.num_steps:,} steps in {console.duration(report.seconds)}"),
     ]
     settings = "\n".join(f"| `{name}` | {value} |" for name, value in facts["settings"].items())
-    facts_table = "\n".join(f"| {name} | {value} |" for name, value in [*of_both, *rows])
+    facts_table = "\n".join(f"| {name} | {value} |" for name, value in [*shared, *report.card_rows(facts)])
     return f"""{_FRONT_MATTER}
-# {title}
+# {report.title}
 
-Made with DistilCSE {facts["versions"]["distilcse"]} {made}
+Made with DistilCSE {facts["versions"]["distilcse"]} {report.made}
 
 | | |
 |---|---|
@@ -105,30 +171,3 @@ embeddings = SentenceTransformer("path/to/this/folder").encode(["A sentence.", "
 |---|---|
 {settings}
 """
-
-
-def distill_card(student: SentenceEncoder, facts: dict[str, Any]) -> str:
-    """The model card of a student of stage 1.
-
-    Args:
-        student: the finished student.
-        facts: as for `model_card`.
-    """
-    teacher, result = facts["teacher"], facts["result"]
-    rows = [
-        ("teacher", f"{teacher['source']} ({teacher['num_layers']} layers, {teacher['num_parameters']:,} parameters)"),
-        ("corpus", f"{facts['corpus']['num_sentences']:,} sentences"),
-    ]
-    if result["dev_score"] is not None:
-        rows.append((f"{result['dev_set']}, after step {result['kept_step']:,}", f"{result['dev_score']:.2f}"))
-    agreed = result["agreement"]
-    if agreed:
-        rows.append(("pair Spearman with the teacher", f"{agreed['pair_spearman']:.2f}"))
-        rows.append(("ten nearest shared with the teacher", f"{agreed['neighbor_overlap']:.2f} %"))
-        if agreed["mean_cosine"] is not None:
-            rows.append(("mean cosine to the teacher", f"{agreed['mean_cosine']:.4f}"))
-    made = (
-        "by contrastive knowledge distillation\n([arXiv:2112.05638](https://arxiv.org/abs/2112.05638))."
-        " Agreement is measured on held-out\nsentences of the training corpus."
-    )
-    return model_card(student, facts, title="A distilled sentence encoder", made=made, rows=rows)

@@ -1,49 +1,24 @@
-"""All that a run of either stage is at a step boundary, as tensors and JSON: what a checkpoint holds."""
+"""Everything that a run is after a step, as tensors and JSON: the content of a checkpoint."""
 
 import ctypes
+import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.training.bank import MemoryBank
-from distilcse_cli.training.selection import Selection
+from distilcse_cli.training.dev import Selection
+from distilcse_cli.training.model import StudentModel
 
 ADAM_BETAS = (0.9, 0.98)
 ADAM_EPS = 1e-8
 STEPS_BETWEEN_TRIMS = 50
-"""The pages come back one by one: every ten steps cost a tenth of the time, every fifty a thirtieth."""
-
-
-class StageModel(Protocol):
-    """A module with a student and a logit scale in it: what optimizer, checkpoints and evaluation know of it."""
-
-    encoder: SentenceEncoder
-
-    @property
-    def scale(self) -> Tensor:
-        """Scalar: what cosines are multiplied by."""
-        ...
-
-    def clamp_scale(self) -> None:
-        """Keep the scale within its limits."""
-        ...
-
-    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(B, T) token ids and mask to the (B, D) embeddings that the stage's loss looks at."""
-        ...
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Its weights by name, as `torch.nn.Module.state_dict`."""
-        ...
-
-    def load_state_dict(self, state_dict: dict[str, Tensor]) -> Any:
-        """As `torch.nn.Module.load_state_dict`."""
-        ...
+"""The pages come back one by one: trimming every ten steps cost a tenth of the time, every fifty a thirtieth."""
 
 
 @dataclass
@@ -54,24 +29,29 @@ class Tally:
     num_tokens: int = 0
     num_hidden: int = 0
     teacher_cosine: float = 0.0
-    """Of the cosines between student and teacher, each step's mean as often as the step has sentences."""
+    """Sum of student-teacher cosines over the sentences: each step's mean times its number of sentences."""
     positive_cosine: float = 0.0
-    """Likewise of those between anchors and their positives."""
+    """The same for anchors and their positives."""
 
 
 @dataclass
 class TrainState:
-    """Weights, optimizer, bank and counters. The order of sentences needs no more than `step`."""
+    """Weights, optimizer, bank, counters and random generators. The order of the data follows from `step`."""
 
-    model: StageModel
-    optimizer: torch.optim.Optimizer
-    bank: MemoryBank
-    bank_is_shared: bool = True
-    """Whether all processes have the same bank."""
+    model: StudentModel
+    bank: MemoryBank | None = None
     step: int = 0
     """Steps taken."""
     tally: Tally = field(default_factory=Tally)
     selection: Selection = field(default_factory=Selection)
+    optimizer: torch.optim.Optimizer = field(init=False)
+    """AdamW with the paper's settings. The learning rate is set at each step."""
+
+    def __post_init__(self) -> None:
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            trained, lr=0.0, betas=ADAM_BETAS, eps=ADAM_EPS, weight_decay=0.0, fused=True
+        )
 
     @property
     def trained(self) -> list[torch.nn.Parameter]:
@@ -79,53 +59,50 @@ class TrainState:
         return self.optimizer.param_groups[0]["params"]
 
     def take_step(self, lr: float) -> None:
-        """Change the weights by the gradient that lies ready."""
+        """Update the weights from their `.grad`."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.model.clamp_scale()
+        self.model.scale.clamp()
         self.step += 1
         if self.step % STEPS_BETWEEN_TRIMS == 0:
             give_back_memory()
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """What all processes have alike: name of a file to names of its tensors."""
+        """The tensors that all processes share: file name to tensor names."""
         tensors = {"model": dict(self.model.state_dict()), "optimizer": optimizer_tensors(self.optimizer)}
-        return tensors | ({"bank": self.bank.tensors()} if self.bank_is_shared else {})
+        return tensors | ({"bank": self.bank.tensors()} if self.bank is not None and self.bank.is_shared else {})
 
     def own_tensors(self) -> dict[str, dict[str, Tensor]]:
-        """What only this process has, likewise."""
-        return {} if self.bank_is_shared else {"bank": self.bank.tensors()}
+        """The tensors that only this process has, likewise."""
+        bank = {"bank": self.bank.tensors()} if self.bank is not None and not self.bank.is_shared else {}
+        return {"rng": rng_tensors(), **bank}
 
     def facts(self) -> dict[str, Any]:
-        """The numbers, for JSON, which keeps every digit of them."""
+        """The numbers, for JSON, which keeps all their digits."""
         return {"step": self.step, "tally": asdict(self.tally), "selection": asdict(self.selection)}
 
     def load(self, tensors: Callable[[str], dict[str, Tensor]], facts: dict[str, Any]) -> None:
-        """Become the state that gave these `facts` and, file by file, these tensors."""
+        """Become the state that was saved as these `facts` and, by file name, these tensors."""
         self.model.load_state_dict(tensors("model"))
         load_optimizer(self.optimizer, tensors("optimizer"))
-        self.bank.load(tensors("bank"))
+        if self.bank is not None:
+            self.bank.load(tensors("bank"))
         self.step = facts["step"]
         self.tally = Tally(**facts["tally"])
         self.selection = Selection(**facts["selection"])
-
-
-def new_optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
-    """AdamW in the paper's settings, one group over all that is trained; the learning rate is set at each step."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(trained, lr=0.0, betas=ADAM_BETAS, eps=ADAM_EPS, weight_decay=0.0, fused=True)
+        set_rng(tensors("rng"))
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's state by flat names, `3.exp_avg` for the fourth parameter."""
+    """An optimizer's state under flat names, such as `3.exp_avg` for the fourth parameter."""
     state = optimizer.state_dict()["state"]
     return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Restore what `optimizer_tensors` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, _, field_name = name.partition(".")
@@ -133,13 +110,41 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def give_back_memory() -> None:
-    """Hand freed memory back to the system, where that is glibc's to do.
+def rng_tensors() -> dict[str, Tensor]:
+    """The states of all random generators of this process: Python's, NumPy's, torch's, the GPU's."""
+    _, python, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    tensors = {
+        "python": torch.tensor(python),
+        "python_gauss": torch.tensor(np.nan if gauss is None else gauss, dtype=torch.float64),
+        "numpy": torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+        "numpy_rest": torch.tensor([position, has_gauss, cached], dtype=torch.float64),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        tensors["cuda"] = torch.cuda.get_rng_state()
+    return tensors
 
-    Each batch has other shapes, so freed buffers rarely fit again and the heap fills with holes: a
-    run of stage 2 on a CPU grew to 5.1 GB, one of stage 1 to 3.3 GB in 200 steps.
+
+def set_rng(tensors: Mapping[str, Tensor]) -> None:
+    """Restore the states that `rng_tensors` returned."""
+    gauss = tensors["python_gauss"].item()
+    random.setstate((3, tuple(tensors["python"].tolist()), None if np.isnan(gauss) else gauss))
+    position, has_gauss, cached = tensors["numpy_rest"].tolist()
+    keys = tensors["numpy"].numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", keys, int(position), int(has_gauss), cached))  # noqa: NPY002
+    torch.set_rng_state(tensors["torch"])
+    if "cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["cuda"])
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system, where the C library is glibc.
+
+    Each batch has other shapes, so freed buffers rarely fit again and the heap fills with holes:
+    stage 2 on a CPU grew to 5.1 GB, stage 1 to 3.3 GB in 200 steps.
     """
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # another C library has none
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
         if trim is not None:
             trim(0)

@@ -1,18 +1,109 @@
-"""What the loops of both stages have in common: the learning rate of a step, its record, and what ends a run."""
+"""Steps: which rows each one takes, its learning rate, its record, and how a run is asked to stop."""
 
 import math
+import os
 import signal
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+import numpy as np
 
 from distilcse_cli.errors import DistilCSEError
-from distilcse_cli.training.signals import Interrupted, StopWish
-from distilcse_cli.training.state import TrainState
+
+WINDOW_BATCHES = 64  # a window of 64 batches leaves under 3 % padding on news text
+
+
+@dataclass
+class Plan:
+    """Which rows each step takes. It depends on the step's number alone, so a run can resume at any step."""
+
+    lengths: np.ndarray
+    """(N,) tokens of each training row."""
+    batch_size: int
+    """Rows of a step, over all processes."""
+    epochs: int
+    max_steps: int | None
+    seed: int
+    shuffle: bool
+    _epoch: tuple[int, list[np.ndarray]] = field(default=(-1, []), init=False)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which each row is taken once."""
+        return -(-len(self.lengths) // self.batch_size)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole run."""
+        steps = self.epochs * self.steps_per_epoch
+        return min(steps, self.max_steps or steps)
+
+    def num_rows_of(self, steps: int) -> int:
+        """Rows of the first `steps` steps. A row counts each time it is taken."""
+        epochs, rest = divmod(steps, self.steps_per_epoch)
+        return epochs * len(self.lengths) + min(rest * self.batch_size, len(self.lengths))
+
+    def batch(self, step: int) -> np.ndarray:
+        """Numbers of the rows that `step`, counted from 0, takes."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        if self._epoch[0] != epoch:
+            batches = epoch_batches(
+                self.lengths, batch_size=self.batch_size, seed=self.seed, epoch=epoch, shuffle=self.shuffle
+            )
+            self._epoch = epoch, batches
+        return self._epoch[1][index]
+
+
+def epoch_batches(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int, shuffle: bool) -> list[np.ndarray]:
+    """Row numbers of every batch of an epoch. Each row appears exactly once.
+
+    The rows are shuffled and cut into large windows. Inside a window they are sorted by length, so
+    that a batch has hardly any padding. Then the batches of the epoch are shuffled, so that length
+    and time are unrelated.
+
+    Args:
+        lengths: (N,) tokens of each row.
+        batch_size: rows in a batch; the last one formed may have fewer.
+        seed: decides the order together with `epoch`, and the same way on every machine.
+        epoch: counted from 0; each has another order.
+        shuffle: False keeps the order of the rows, as the golden runs do.
+
+    Returns:
+        Arrays of int64 row numbers, in the order of training.
+    """
+    rows = np.arange(len(lengths))
+    if not shuffle:
+        return _cut(rows, batch_size)
+    generator = np.random.default_rng([seed, epoch])
+    generator.shuffle(rows)
+    batches = []
+    for window in _cut(rows, batch_size * WINDOW_BATCHES):
+        batches += _cut(window[np.argsort(lengths[window], kind="stable")], batch_size)
+    order = generator.permutation(len(batches))
+    return [batches[index] for index in order]
+
+
+def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def cosine_with_warmup(step: int, *, num_steps: int, warmup_steps: float) -> float:
+    """Factor of the highest learning rate to use in `step` (counted from 0).
+
+    The first step uses 0, as in the published runs. `warmup_steps` need not be a whole number: the
+    paper warms up for a tenth of one epoch, whatever the number of its steps.
+    """
+    if step < warmup_steps:
+        return step / max(1.0, warmup_steps)
+    progress = (step - warmup_steps) / max(1.0, num_steps - warmup_steps)
+    return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One optimizer step as it was taken: the scale and learning rate are those used in it."""
+    """One optimizer step. Scale and learning rate are those that it used."""
 
     step: int
     num_steps: int
@@ -25,41 +116,17 @@ class StepRecord:
     num_hidden: int
     """Pairs of sentence and key left out as false negatives."""
     teacher_cosine: float | None = None
-    """Mean cosine between the projected student's rows and their teacher rows; None without a teacher."""
+    """Mean cosine between the projected student rows and their teacher rows; None without a teacher."""
     positive_cosine: float | None = None
-    """Mean cosine between anchors and their positives; None in stage 1."""
+    """Mean cosine between anchors and their positives; None without positives."""
 
 
 class NonFiniteLoss(DistilCSEError):
-    """The loss or its gradient is not a finite number; the weights are those before that step."""
-
-
-class Watcher(Protocol):
-    """What goes on beside the steps: scores, checkpoints, signs of life."""
-
-    def start(self, state: TrainState) -> None:
-        """Put a resumed run's state in place before the first step."""
-        ...
-
-    def after_step(self, state: TrainState, record: StepRecord, *, stop: bool) -> None:
-        """Look at a step that was taken; `stop`: a process was asked to stop, and all know."""
-        ...
-
-
-def cosine_with_warmup(step: int, *, num_steps: int, warmup_steps: float) -> float:
-    """Factor of the highest learning rate to use in `step` (counted from 0).
-
-    The first step uses 0, as in the published runs. `warmup_steps` need not be whole: the
-    paper's is a tenth of one epoch, whatever that comes to.
-    """
-    if step < warmup_steps:
-        return step / max(1.0, warmup_steps)
-    progress = (step - warmup_steps) / max(1.0, num_steps - warmup_steps)
-    return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+    """The loss or its gradient is not a finite number. The weights are those before that step."""
 
 
 def require_finite(step: int, loss: float, grad_norm: float) -> None:
-    """Check a step of either stage before it changes the weights.
+    """Check a step before it changes the weights.
 
     Raises:
         NonFiniteLoss: naming the step.
@@ -71,6 +138,41 @@ def require_finite(step: int, loss: float, grad_norm: float) -> None:
         )
 
 
+class Interrupted(DistilCSEError):
+    """The run was asked to stop, and its progress is saved."""
+
+    def __init__(self, message: str, by: signal.Signals, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.by = by
+        self.exit_code = 128 + by.value
+
+
+@dataclass
+class StopWish:
+    """Which signal asked this process to stop; None so far."""
+
+    by: signal.Signals | None = None
+
+
+@contextmanager
+def stop_wishes() -> Iterator[StopWish]:
+    """Catch the first SIGINT or SIGTERM in the block, for the loop to read after a step; a second ends the process."""
+    wish = StopWish()
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if wish.by is not None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        wish.by = signal.Signals(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield wish
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def interrupted(record: StepRecord, wish: StopWish) -> Interrupted:
-    """What ends a run of either stage that was asked to stop, behind the step that it was taking."""
-    return Interrupted(f"interrupted behind step {record.step:,} of {record.num_steps:,}", wish.by or signal.SIGINT)
+    """The error that ends a run which was asked to stop."""
+    return Interrupted(f"stopped after step {record.step:,} of {record.num_steps:,}", wish.by or signal.SIGINT)

@@ -1,10 +1,9 @@
-"""Where a step's teacher rows come from: the embedding store, which is made here, or a teacher running along.
+"""Where the teacher rows of a step come from: the embedding store, or a teacher that runs in the loop.
 
-Shape letters: G sentences of a global batch, D teacher width.
+Shape letters: G sentences of a global batch, N of the corpus, D teacher width.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,73 +15,92 @@ from distilcse_cli.config import EncodeSettings, data_home
 from distilcse_cli.data.corpus import Corpus
 from distilcse_cli.data.tokens import TokenRows
 from distilcse_cli.models.encoder import SentenceEncoder
+from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.extract import extract
 from distilcse_cli.teacher.store import EmbeddingStore, is_complete, open_store
 
 
-@dataclass(frozen=True)
-class StorePlace:
-    """Where a teacher's rows of a corpus lie, as rank 0 tells all processes."""
-
-    folder: Path
-    to_extract: bool = False
-    """Whether they are yet to be made, by all processes together."""
-
-    def opened(
-        self, corpus: Corpus, load_teacher: Callable[[], SentenceEncoder], runtime: Runtime, ranks: Ranks
-    ) -> EmbeddingStore:
-        """The store with all of its rows; every process has to call this at the same time."""
-        if self.to_extract:
-            extract(ranks.main_first(load_teacher), corpus, self.folder, EncodeSettings(), runtime, ranks=ranks)
-        return open_store(self.folder)
-
-
-def place_rows(teacher: SentenceEncoder, corpus: Corpus, runtime: Runtime, ranks: Ranks) -> StorePlace:
-    """Find a teacher's rows in the data home, or their place in it; on rank 0. A process that is alone makes them.
+class Teacher:
+    """The teacher as named. A process loads it at most once, and only if it needs it. Rank 0 always does.
 
     Args:
-        teacher: loaded, so that one process need not load it again.
-        corpus: its sentences become the rows.
-        runtime: device and precision.
-        ranks: the processes that `StorePlace.opened` is called on.
+        ref: the model.
+        ranks: the processes; all of them call each method at the same time.
     """
-    name = f"{teacher.fingerprint[:16]}-{corpus.fingerprint[:16]}-{runtime.dtype}"
-    folder = data_home() / "embeddings" / name
-    if ranks.world_size > 1 and not is_complete(folder):
-        return StorePlace(folder, to_extract=True)
-    extract(teacher, corpus, folder, EncodeSettings(), runtime)
-    return StorePlace(folder)
 
+    def __init__(self, ref: ModelRef, ranks: Ranks = ALONE) -> None:
+        self._ref, self._ranks = ref, ranks
 
-def teacher_facts(teacher: SentenceEncoder) -> dict[str, Any]:
-    """What `distilcse.json` and the card say of a teacher."""
-    return {
-        "source": teacher.source,
-        "num_parameters": teacher.num_parameters,
-        "num_layers": teacher.num_layers,
-        "embedding_dim": teacher.embedding_dim,
-        "pooling": teacher.pooling,
-    }
+    @cached_property
+    def _encoder(self) -> SentenceEncoder:
+        return self._ref.load()
+
+    def encoder(self) -> SentenceEncoder:
+        """The encoder, on every process."""
+        return self._ranks.main_first(lambda: self._encoder)
+
+    def store(self, corpus: Corpus, runtime: Runtime, given: Path | None = None) -> EmbeddingStore:
+        """The teacher's rows of a corpus.
+
+        Args:
+            corpus: its sentences become the rows.
+            runtime: device and precision.
+            given: folder written by `distilcse extract`; None finds the rows in the data home, or makes
+                them there, shared among the processes.
+
+        Raises:
+            DataError: `given` is not a complete store of this teacher and corpus.
+        """
+
+        def find() -> tuple[Path, bool]:
+            if given is not None:
+                open_store(given, corpus=corpus, teacher=self._encoder).check_rows()
+                return given, True
+            name = f"{self._encoder.fingerprint[:16]}-{corpus.fingerprint[:16]}-{runtime.dtype}"
+            folder = data_home() / "embeddings" / name
+            if is_complete(folder):
+                extract(self._encoder, corpus, folder, EncodeSettings(), runtime)  # verifies it
+            return folder, is_complete(folder)
+
+        folder, is_made = self._ranks.on_main(find)
+        if not is_made:
+            extract(self.encoder(), corpus, folder, EncodeSettings(), runtime, ranks=self._ranks)
+        return open_store(folder)
+
+    def facts(self) -> dict[str, Any]:
+        """The teacher's entry in `distilcse.json` and the model card."""
+
+        def on_main() -> dict[str, Any]:
+            encoder = self._encoder
+            return {
+                "source": encoder.source,
+                "num_parameters": encoder.num_parameters,
+                "num_layers": encoder.num_layers,
+                "embedding_dim": encoder.embedding_dim,
+                "pooling": encoder.pooling,
+            }
+
+        return self._ranks.on_main(on_main)
 
 
 class TeacherRows(Protocol):
-    """Gives the teacher's embeddings of sentences by their numbers in the corpus."""
+    """Returns the teacher's embeddings of sentences by their numbers in the corpus."""
 
     width: int
 
     def rows(self, sentences: np.ndarray) -> Tensor:
-        """(G, D) fp32 on the runtime's device; all processes ask for the same sentences at the same time."""
+        """(G, D) fp32 on the runtime's device. All processes ask for the same sentences at the same time."""
         ...
 
 
 class StoredTeacher:
-    """Reads what the teacher said once. Every process reads all rows of the batch, so none are sent around.
+    """Reads the rows of an embedding store. Every process reads all rows of the batch, so none are sent around.
 
     Args:
         embeddings: (N, D), usually a memory map.
-        runtime: gives the device.
+        runtime: its device gets the rows.
     """
 
     def __init__(self, embeddings: np.ndarray, runtime: Runtime) -> None:
@@ -98,13 +116,13 @@ class StoredTeacher:
 class LiveTeacher:
     """Runs the teacher on every batch with its dropout on, as the published code did.
 
-    Costs a teacher forward a step. Each process embeds its share of the batch.
+    It costs a forward pass of the teacher in each step. Each process embeds its share of the batch.
 
     Args:
-        encoder: the teacher, moved to the runtime's device.
+        encoder: the teacher. It is moved to the runtime's device.
         tokens: the teacher's token rows of the corpus.
         runtime: device and precision.
-        ranks: the processes among which a batch is shared out.
+        ranks: the processes that share a batch.
     """
 
     def __init__(self, encoder: SentenceEncoder, tokens: TokenRows, runtime: Runtime, ranks: Ranks = ALONE) -> None:
@@ -116,7 +134,7 @@ class LiveTeacher:
 
     @torch.no_grad()
     def rows(self, sentences: np.ndarray) -> Tensor:
-        """As `TeacherRows.rows`, another draw of the dropout each time."""
+        """As `TeacherRows.rows`. Each call draws new dropout."""
         device = self._runtime.torch_device()
         rows = torch.zeros(len(sentences), self.width, device=device)
         mine = self._ranks.share(np.arange(len(sentences)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from benchmarks.scaling_sides import EncodeSlices
 from benchmarks.steps import StepClock
 from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.corpus import prepare_corpus
-from distilcse_cli.models.inference import embed_stream
+from distilcse_cli.models.embed import Embedder
 
 
 class Counts:
@@ -99,7 +99,7 @@ def test_a_slice_goes_on_where_the_last_one_ended_and_from_the_end_to_the_start(
     corpus = prepare_corpus([str(text)], CorpusSettings())
     side = EncodeSlices(model=str(tiny("bert")), corpus=str(corpus.folder))
     # windows of two: 2, 2, 1 and again
-    monkeypatch.setattr("benchmarks.scaling_sides.embed_stream", partial(embed_stream, window_rows=2))
+    monkeypatch.setattr(Embedder, "stream", partialmethod(Embedder.stream, window_rows=2))
     monkeypatch.setattr(EncodeSlices, "NUM_WINDOWS", 2)
     assert [side.run()["num"] for _ in range(4)] == [4, 3, 3, 4]
 

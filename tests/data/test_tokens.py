@@ -13,7 +13,6 @@ from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from distilcse_cli.config import CorpusSettings
-from distilcse_cli.data.arrays import NpyWriter
 from distilcse_cli.data.corpus import Corpus, prepare_corpus
 from distilcse_cli.data.tokens import open_tokens, tokenize, tokenize_corpus, tokenizer_fingerprint
 from distilcse_cli.errors import DataError, ModelError, UsageError
@@ -245,13 +244,3 @@ def test_rows_of_real_news_are_what_the_real_tokenizer_call_gives(minilm: Path, 
     ]
     assert store.num_truncated == sum(len(row) > 32 for row in whole)
     assert store.ids.dtype == np.uint16
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int64"])
-def test_npy_writer_appends_what_numpy_loads(tmp_path: Path, dtype: str) -> None:
-    with NpyWriter(tmp_path / "a.npy", np.dtype(dtype)) as writer:
-        for start in range(0, 200, 7):
-            writer.append(np.arange(start, start + 7))
-        writer.append(np.zeros(0))
-    loaded = np.load(tmp_path / "a.npy", mmap_mode="r")
-    assert (loaded.tolist(), loaded.dtype) == (list(range(203)), np.dtype(dtype))

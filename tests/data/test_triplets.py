@@ -88,6 +88,15 @@ def test_columns_are_found_by_name_wherever_they_stand(tmp_path: Path) -> None:
     assert read(tmp_path / "a.parquet", columns=("anchor", "negative")) == [(a, c) for a, _, c in TRIPLES]
 
 
+def test_white_space_around_a_known_name_is_ignored_in_every_format(tmp_path: Path) -> None:
+    names = (" anchor", "Positive ", "negative")
+    records = [json.dumps(dict(zip(names, triple, strict=True))) for triple in TRIPLES]
+    assert read(write(tmp_path / "a.jsonl", "\n".join(records))) == TRIPLES
+    columns = dict(zip(names, zip(*TRIPLES, strict=True), strict=True))
+    pq.write_table(pa.table({name: list(cells) for name, cells in columns.items()}), tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet") == TRIPLES
+
+
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
 def test_parquet_of_any_string_type_is_read(tmp_path: Path, kind: pa.DataType) -> None:
     columns = {name: pa.array(cells).cast(kind) for name, cells in zip(HEADER, zip(*TRIPLES, strict=True), strict=True)}
@@ -278,12 +287,19 @@ def test_several_files_follow_each_other_but_pairs_and_triples_do_not_mix(tmp_pa
         prepare_triplets([triples, pairs], TripletSettings())
 
 
+def test_a_parquet_column_of_numbers_is_refused_with_its_type(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"anchor": ["a"], "positive": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"column 'positive' of .*a\.parquet holds int64, not text"):
+        read(tmp_path / "a.parquet")
+
+
 @pytest.mark.usefixtures("home")
 def test_missing_empty_and_wholly_bad_inputs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no triplets given"):
         prepare_triplets([], TripletSettings())
-    with pytest.raises(DataError, match=r"no file .*nowhere\.csv"):
+    with pytest.raises(DataError, match=r"no file .*nowhere\.csv") as missing:
         prepare_triplets([str(tmp_path / "nowhere.csv")], TripletSettings())
+    assert missing.value.hint == "check the path, or run distilcse download nli and leave out --triplets"
     with pytest.raises(DataError, match="is a folder"):
         prepare_triplets([str(tmp_path)], TripletSettings())
     empty = write(tmp_path / "empty.csv", "sent0,sent1\n")

@@ -13,8 +13,8 @@ from zipfile import ZipFile, ZipInfo
 
 import pytest
 
-from distilcse_cli.data.catalogue import Entry
-from distilcse_cli.data.download.wheels import Wheel
+from distilcse_cli.catalogue import Entry
+from distilcse_cli.catalogue.wheels import Wheel
 
 PROJECT, VERSION = "tiny-toy", "1.0"
 WHEEL_NAME = "tiny_toy-1.0-py3-none-any.whl"

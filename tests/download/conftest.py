@@ -53,8 +53,8 @@ class Client:
         assert done.code == code, f"{ref}: exit {done.code}\n{done.out}\n{done.err}"
         return done
 
-    def __call__(self, *argv: object, code: int = 0, **environment: str) -> Done:
-        job = {"argv": [str(one) for one in argv], "environment": self.environment | environment}
+    def __call__(self, *argv: object, code: int = 0, forbid: bool = False, **environment: str) -> Done:
+        job = {"argv": [str(one) for one in argv], "environment": self.environment | environment, "forbid": forbid}
         done = Done(**self.job(**job))
         assert done.code == code, f"{argv}: exit {done.code}\n{done.out}\n{done.err}"
         return done

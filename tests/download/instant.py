@@ -9,7 +9,7 @@ import resource
 import sys
 
 from distilcse_cli.__main__ import main
-from distilcse_cli.data.download import retries
+from distilcse_cli.catalogue import refusals
 
 NETWORK_EVENTS = {"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen"}
 CAUGHT = 99
@@ -21,14 +21,19 @@ def _forbid_network(event: str, arguments: tuple[object, ...]) -> None:
         os._exit(CAUGHT)
 
 
+def forbid_network() -> None:
+    """From now on, end this process with `CAUGHT` when it reaches for the network."""
+    sys.addaudithook(_forbid_network)
+
+
 if __name__ == "__main__":
     if os.environ.get("FORBID_NETWORK") == "1":
-        sys.addaudithook(_forbid_network)
+        forbid_network()
     if limit := int(os.environ.get("FILE_LIMIT", "0")):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    retries.PATIENCE = retries.Patience(first_delay=0.0)
+    refusals.PATIENCE = refusals.Patience(first_delay=0.0)
     if sys.argv[1] == "resolve":
-        from distilcse_cli.models.references import resolve_reference
+        from distilcse_cli.models.reference import resolve_reference
 
         print(resolve_reference(sys.argv[2]))
         sys.exit(0)

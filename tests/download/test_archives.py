@@ -15,8 +15,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distilcse_cli.data.download import archives
-from distilcse_cli.data.download.archives import unpack_tar
+from distilcse_cli.catalogue import archives
+from distilcse_cli.catalogue.archives import unpack_tar
 from distilcse_cli.errors import NetworkError
 from tests.download.conftest import Client
 from tests.download.fake_hub import FakeHub, Repo

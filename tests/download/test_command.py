@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from distilcse_cli.data import catalogue
-from distilcse_cli.data.download.hub import HubFiles
+from distilcse_cli import catalogue
+from distilcse_cli.catalogue.hub import HubFiles
 from distilcse_cli.errors import UsageError
 from tests.data.wheelhouse import files_under
 from tests.download.conftest import Client
@@ -92,10 +92,16 @@ def test_verify_finds_what_a_look_at_the_sizes_does_not(client: Client, hub: Fak
     assert "already there" in client("download", "a/b").err
     done = client("download", "--verify", "a/b", code=3)
     assert f"a/b: {weights} has sha256" in done.out
-    assert "1 of 1 downloads are not what they were: a/b (distilcse download --remove a/b" in done.error
+    repair = "distilcse download a/b --remove && distilcse download a/b"
+    assert f"1 of 1 downloads are not what they were: a/b ({repair})" in done.error
+    for command in repair.split(" && "):
+        client(*command.split()[1:])
+    assert client("download", "--verify", "a/b").out == "a/b: whole\n"
     weights.unlink()
     assert f"a/b: {weights} is missing\n" == client("download", "--verify", code=3).out
-    assert "is not here" in client("download", "--verify", "tinybert-l4", code=3).out
+    absent = client("download", "--verify", "tinybert-l4", code=3)
+    assert "is not here" in absent.out
+    assert absent.error.endswith(" (distilcse download tinybert-l4)")
     (weights.parent / "source.json").write_text("[]", encoding="utf-8")
     assert "source.json cannot be read" in client("download", "--verify", "a/b", code=3).out
     client("download", "a/b")
@@ -145,7 +151,8 @@ def test_a_revision_of_a_catalogue_entry_lives_beside_it(client: Client, hub: Fa
     [
         (["--list", "--verify"], "exclude each other"),
         (["--verify", "--remove", "nli"], "exclude each other"),
-        (["--remove"], "nothing was named"),
+        (["--remove"], "--remove needs a name, but nothing was named (distilcse download lists the names)"),
+        (["--revision", "v1"], "--revision needs a name, but nothing was named"),
         (["a/b/c"], "the catalogue has no 'a/b/c'"),
         (["owner/name--x"], "the catalogue has no 'owner/name--x'"),
         (["../evil"], "the catalogue has no '../evil'"),

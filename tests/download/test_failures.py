@@ -47,15 +47,15 @@ FAILURES = {
     "500": Failure("answers 500 when asked for data set a/b, 6 times", "try later", listing=always(status=500)),
     "503": Failure("answers 503", "try later", listing=always(status=503), num_requests=6),
     "login page for the list": Failure(
-        "something else than data set a/b, perhaps a login page", "log in", listing=always(body=PORTAL), num_requests=1
+        "something other than data set a/b, perhaps a login page", "log in", listing=always(body=PORTAL), num_requests=1
     ),
     "json of something else": Failure(
-        "something else than data set a/b",
+        "something other than data set a/b",
         "HF_ENDPOINT",
         listing=always(body=b"[1, 2]", content_type="application/json"),
     ),
     "json without commit": Failure(
-        "something else than data set a/b", "HF_ENDPOINT", listing=always(body=b'{"id": "a/b"}')
+        "something other than data set a/b", "HF_ENDPOINT", listing=always(body=b'{"id": "a/b"}')
     ),
     "file 401": Failure(r"the hub has no a.txt of data set a/b, or a private", "HF_TOKEN", file=always(status=401)),
     "file 403": Failure("does not hand out a.txt of data set a/b", "accept its terms", file=always(status=403)),
@@ -66,15 +66,17 @@ FAILURES = {
     "file 500": Failure("answers 500 when asked for a.txt", "what has arrived is kept", file=always(status=500)),
     "file 502": Failure("answers 502 when asked for a.txt", "what has arrived is kept", file=always(status=502)),
     "login page for the file": Failure(
-        "something else than a.txt", "log in", file=always(body=PORTAL, content_type="text/html; charset=utf-8")
+        "something other than a.txt", "log in", file=always(body=PORTAL, content_type="text/html; charset=utf-8")
     ),
     "login page that poses as the file": Failure(
         r"send 62 bytes for a.txt of data set a/b, which has 900", "proxy or mirror", file=always(body=PORTAL)
     ),
     "too long by its header": Failure("about to send 1,000 bytes", "proxy or mirror", file=always(length=1000)),
     "too short by its header": Failure("about to send 10 bytes", "proxy or mirror", file=always(length=10)),
-    "truncated": Failure("ended after 10 of 900 bytes", "goes on from there", file=always(cut_at=10, end_cleanly=True)),
-    "cut": Failure("connection broke", "goes on from there", file=always(cut_at=10)),
+    "truncated": Failure(
+        "ended after 10 of 900 bytes", "run the same command again to resume", file=always(cut_at=10, end_cleanly=True)
+    ),
+    "cut": Failure("connection broke", "run the same command again to resume", file=always(cut_at=10)),
     "cut at once": Failure(r"from http://127.0.0.1:\d+: connection cut, 6 times", "connection", file=always(cut_at=0)),
     "other bytes": Failure("not the file it announced: deleted", "proxy or mirror", file=always(body=CONTENT[::-1])),
     "too many bytes": Failure(

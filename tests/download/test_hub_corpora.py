@@ -15,7 +15,7 @@ FAILURES: dict[str, tuple[Repo, list[Fault], str]] = {
     "404": (Repo(status=404), [], "the hub has no data set a/b, or a private one (404)"),
     "429": (Repo(status=429), [], "the hub asks to slow down (429) when asked for data set a/b, 6 times in a row"),
     "503": (Repo(status=503), [], "the hub answers 503 when asked for data set a/b, 6 times in a row"),
-    "login page": (Repo(), [Fault(body=PORTAL)], "something else than data set a/b, perhaps a login page"),
+    "login page": (Repo(), [Fault(body=PORTAL)], "something other than data set a/b, perhaps a login page"),
 }
 
 
@@ -84,5 +84,5 @@ def test_without_a_network_it_is_said_after_two_retries(
     # nothing listens on the discard port
     nowhere = {"HF_ENDPOINT": "http://user:pa55word@127.0.0.1:9", "DISTILCSE_HOME": str(home)}
     done = run_instant(*extract, code=6, environment=hub_environment(hub, tmp_path / "hf") | nowhere)
-    assert "cannot have data set a/b from http://127.0.0.1:9: Connection refused, 3 times in a row" in done.stderr
+    assert "cannot get data set a/b from http://127.0.0.1:9: Connection refused, 3 times in a row" in done.stderr
     assert "pa55word" not in done.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distilcse_cli.data.download.refusals import public_text
+from distilcse_cli.catalogue.refusals import public_text
 from tests.download.conftest import TOKEN, Client, hub_environment, run_instant
 from tests.download.fake_hub import FakeHub, Fault, Repo
 
@@ -78,11 +78,11 @@ def test_a_password_in_the_endpoint_is_not_shown(hub: FakeHub, environment: dict
     ("endpoint", "says"),
     [
         # nothing listens on the discard port
-        ("http://127.0.0.1:9", "cannot have data set a/b from http://127.0.0.1:9: Connection refused, 3 times"),
-        ("ftp://127.0.0.1", "HF_ENDPOINT is no address of a hub"),
-        ("http://127.0.0.1:9:9", "HF_ENDPOINT is no address of a hub"),
-        ("http://user:secret@:9", "HF_ENDPOINT is no address of a hub"),
-        ("127.0.0.1:9", "HF_ENDPOINT is no address of a hub"),
+        ("http://127.0.0.1:9", "cannot get data set a/b from http://127.0.0.1:9: Connection refused, 3 times"),
+        ("ftp://127.0.0.1", "HF_ENDPOINT is not an address of a hub"),
+        ("http://127.0.0.1:9:9", "HF_ENDPOINT is not an address of a hub"),
+        ("http://user:secret@:9", "HF_ENDPOINT is not an address of a hub"),
+        ("127.0.0.1:9", "HF_ENDPOINT is not an address of a hub"),
     ],
 )
 def test_an_endpoint_that_is_none_is_one_line(environment: dict[str, str], endpoint: str, says: str) -> None:

@@ -51,7 +51,7 @@ def test_a_run_that_gives_up_at_any_of_fifty_bytes_is_continued_by_the_next_one(
         hub.faults["weights.pth"] = [Fault(cut_at=cut), *[Fault(cut_at=0)] * 6]
         failed = client("download", "datasets/a/b", code=6)
         assert "connection broke" in failed.error
-        assert "the same command again goes on from there" in failed.error
+        assert "run the same command again to resume" in failed.error
         assert not (home / "datasets" / "a--b").exists()
         hub.requests.clear()
         hub.faults.clear()

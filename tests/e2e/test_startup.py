@@ -108,7 +108,7 @@ def test_only_a_command_that_can_continue_says_so_on_ctrl_c(
 
 
 def test_without_arguments_the_help_is_shown(distilcse: Run) -> None:
-    shown = distilcse().stdout
+    shown = distilcse(cold=True).stdout
     assert {"distill", "eval"} <= set(COMMANDS)
     assert all(f"\n  {command} " in shown for command in COMMANDS)
     assert "--install-completion" in shown
@@ -117,4 +117,4 @@ def test_without_arguments_the_help_is_shown(distilcse: Run) -> None:
 def test_version_is_that_of_the_package(distilcse: Run) -> None:
     from distilcse_cli import __version__
 
-    assert distilcse("--version").stdout == f"distilcse {__version__}\n"
+    assert distilcse("--version", cold=True).stdout == f"distilcse {__version__}\n"

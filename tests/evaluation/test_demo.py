@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from distilcse_cli.data import catalogue
+from distilcse_cli import catalogue
 from distilcse_cli.errors import DataError
 from distilcse_cli.evaluation.demo import ARTICLES, TEACHER, run_demo
-from distilcse_cli.training.signals import Interrupted
-from distilcse_cli.training.steps import NonFiniteLoss
+from distilcse_cli.training.steps import Interrupted, NonFiniteLoss
 from distilcse_cli.training.teacher_rows import StoredTeacher
 from tests.training.conftest import write_corpus
 
@@ -50,7 +49,7 @@ def test_the_student_of_an_earlier_demo_stays_until_the_new_one_is_finished(
     earlier = demo()
     with monkeypatch.context() as patch:
         # the last thing before the student's folder is written
-        patch.setattr("distilcse_cli.training.stage.draw_curves", lambda *_, **__: 1 / 0)
+        patch.setattr("distilcse_cli.training.run.draw_curves", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             demo()
     assert files_of(tmp_path / "demo" / "student") == earlier
@@ -78,7 +77,7 @@ def test_an_interrupted_demo_says_what_helps_and_the_same_again_ends(
             demo()
     assert stopped.value.exit_code == 128 + wish
     said = f"{stopped.value} {stopped.value.hint}"
-    assert "the same command starts the distillation anew" in said
+    assert "the same command starts the distillation again" in said
     assert "--resume" not in said
     assert "is kept in" not in said, "nothing of the training is used again"
     assert demo().keys() >= {"model.safetensors", "distilcse.json"}

@@ -20,9 +20,10 @@ from safetensors.torch import save
 
 import senteval
 from distilcse_cli import console
+from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.cache import read_manifest as read_cache_manifest
 from distilcse_cli.data.lines import BadLines
-from distilcse_cli.data.readers import read_texts
+from distilcse_cli.data.sources import FileSource
 from distilcse_cli.data.triplet_rows import triplet_rows
 from distilcse_cli.errors import DistilCSEError
 from distilcse_cli.models.layout import read_layout
@@ -124,7 +125,7 @@ def encoded(text: str) -> bytes:
 def test_any_bytes_as_any_kind_of_text_file(suffix: str, policy: str, content: bytes) -> None:
     with file_of(content, f"file{suffix}") as path:
         with refusing():
-            for texts in read_texts(path, None, BadLines(policy)):
+            for texts in FileSource(path).texts(CorpusSettings(), BadLines(policy)):
                 assert all(isinstance(text, str) and text.encode("utf-8") is not None for text in texts)
         with refusing():
             for row in triplet_rows(path, None, None, BadLines(policy)):
@@ -138,7 +139,7 @@ def test_any_bytes_as_any_kind_of_text_file(suffix: str, policy: str, content: b
 def test_a_damaged_parquet_file(content: bytes) -> None:
     with file_of(content, "file.parquet") as path:
         with refusing():
-            list(read_texts(path, "text", BadLines("stop")))
+            list(FileSource(path).texts(CorpusSettings(text_column="text"), BadLines("stop")))
         with refusing():
             list(triplet_rows(path, None, None, BadLines("stop")))
 

@@ -65,7 +65,7 @@ CASES = [
     Case(
         "eval: one revision for two", f"{EVAL} --model {{other}} --revision main", 2, "--revision goes with one model"
     ),
-    Case("download: nothing", "download", 2, "nothing was named"),
+    Case("download: nothing to remove", "download --remove", 2, "nothing was named"),
     Case("download: no such thing", "download nonsense", 2, "nonsense"),
     Case("download: list and remove", "download --list --remove nli", 2, "exclude each other"),
     Case("download: a revision of a wheel", "download all-minilm-l6 --revision main", 2, "--revision main does not go"),

@@ -135,6 +135,6 @@ def test_an_error_of_one_worker_is_told_by_rank_0_behind_the_last_sound_window(
     teacher: SentenceEncoder, corpus: Corpus, tmp_path: Path
 ) -> None:
     # row 25 is in window 3, rank 1's second
-    arguments = (teacher.source, corpus.folder, tmp_path / "out", corpus.sentence(25))
+    arguments = (teacher.source, corpus.folder, tmp_path / "out", corpus.take([25])[0])
     assert run_all(start_group(2, _extract_broken, *arguments)) == [4, 4]
     assert rows_done(tmp_path / "out") == 24

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from distilcse_cli.training.batches import WINDOW_BATCHES, epoch_batches
+from distilcse_cli.training.steps import WINDOW_BATCHES, epoch_batches
 
 LENGTHS = np.random.default_rng(0).integers(3, 65, size=20_011)
 

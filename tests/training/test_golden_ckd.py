@@ -9,17 +9,21 @@ import numpy as np
 import pytest
 import torch
 
+from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.tokens import tokenize
+from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import load_encoder
-from distilcse_cli.models.inference import embed_rows
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.bank import MemoryBank
-from distilcse_cli.training.loop import Inputs, train
-from distilcse_cli.training.model import DistillModel
+from distilcse_cli.training.distill import Distillation
+from distilcse_cli.training.loop import train
+from distilcse_cli.training.model import StudentModel
 from distilcse_cli.training.settings import DistillSettings
+from distilcse_cli.training.state import TrainState
 from distilcse_cli.training.steps import StepRecord
 from distilcse_cli.training.teacher_rows import StoredTeacher
+from tests.training.test_bank import newest_first
 
 pytestmark = pytest.mark.golden
 
@@ -30,7 +34,7 @@ POOLERS = {"cls": "cls", "cbp": "cls_before_pooler"}
 
 def train_golden(
     golden_dir: Path, golden: dict[str, Any], ranks: Ranks = ALONE
-) -> tuple[DistillModel, MemoryBank, list[StepRecord]]:
+) -> tuple[StudentModel, MemoryBank, list[StepRecord]]:
     published = golden["settings"]
     settings = DistillSettings(
         loss="ckd+mse" if published["mse_added"] else "ckd",
@@ -49,24 +53,26 @@ def train_golden(
     student = load_encoder(str(golden_dir / "tiny-student"), pooler=pooler)
     sentences = (golden_dir / "sentences.txt").read_text(encoding="utf-8").split("\n")[:96]
     rows = tokenize(sentences, teacher.tokenizer, 64)
-    wanted = embed_rows(teacher, rows, FP32, batch_tokens=1024, normalize=False)
+    wanted = Embedder(teacher, FP32, EncodeSettings(batch_tokens=1024, normalize=False)).rows(rows)
 
-    model = DistillModel(student, 24, settings)
-    assert model.projection is not None
-    model.projection.load_state_dict(
-        {"weight": torch.tensor(golden["projection_weight"]), "bias": torch.tensor(golden["projection_bias"])}
-    )
-    records: list[StepRecord] = []
-    inputs = Inputs(
+    objective = Distillation(
         tokens=tokenize(sentences, student.tokenizer, 64),
         teacher=StoredTeacher(wanted, FP32),
         rows=np.arange(len(rows)),
         settings=settings,
         runtime=FP32,
         ranks=ranks,
+        student=student,
     )
-    state = train(model, inputs, records.append)
-    return model, state.bank, records
+    model, bank = objective.new_model(), objective.new_bank()
+    assert bank is not None
+    assert model.projection is not None
+    model.projection.load_state_dict(
+        {"weight": torch.tensor(golden["projection_weight"]), "bias": torch.tensor(golden["projection_bias"])}
+    )
+    records: list[StepRecord] = []
+    train(objective, TrainState(model, bank), records.append)
+    return model, bank, records
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -80,7 +86,7 @@ def test_stage_1_reproduces_the_authors_run(golden_dir: Path, name: str) -> None
 
     assert len(bank) == golden["queue_rows_after"]
     if len(bank):
-        kept = bank.newest_first()
+        kept = newest_first(bank)
         assert kept[0].tolist() == pytest.approx(golden["queue_first_row"], abs=1e-5)
         assert kept[-1].tolist() == pytest.approx(golden["queue_last_row"], abs=1e-5)
 
@@ -89,6 +95,6 @@ def test_stage_1_reproduces_the_authors_run(golden_dir: Path, name: str) -> None
     model.eval()
     with torch.no_grad():
         pooled = model.encoder(ids, mask)
-        projected = model(ids, mask)
+        projected = model.projected(pooled)
     assert pooled.flatten().tolist() == pytest.approx(np.ravel(golden["student_embeddings_first4"]).tolist(), abs=2e-4)
     assert projected.flatten().tolist() == pytest.approx(np.ravel(golden["projected_first4"]).tolist(), abs=2e-4)

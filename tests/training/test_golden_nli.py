@@ -15,10 +15,12 @@ from distilcse_cli.data.triplets import prepare_triplets
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.ranks import Ranks, joined
 from distilcse_cli.runtime import Runtime
-from distilcse_cli.training.finetune.loop import Inputs, train
-from distilcse_cli.training.finetune.model import FinetuneModel
+from distilcse_cli.training.loop import train
+from distilcse_cli.training.model import StudentModel
 from distilcse_cli.training.settings import FinetuneSettings
+from distilcse_cli.training.state import TrainState
 from distilcse_cli.training.steps import StepRecord
+from distilcse_cli.training.triples import Triples
 from tests.training.processes import run_all, start_group
 
 pytestmark = [pytest.mark.golden, pytest.mark.usefixtures("home")]
@@ -39,7 +41,7 @@ def _is_exponential(golden: dict[str, Any]) -> bool:
 
 def _train(
     golden_dir: Path, name: str, ranks: Ranks, micro_batch_tokens: int | None
-) -> tuple[list[StepRecord], FinetuneModel, TokenRows, np.ndarray]:
+) -> tuple[list[StepRecord], StudentModel, TokenRows, np.ndarray]:
     golden = _golden(golden_dir, name)
     published = golden["settings"]
     start = published["scale_init"]
@@ -56,10 +58,12 @@ def _train(
     triplets = prepare_triplets([str(golden_dir / "triplets.csv")], TripletSettings())
     encoder = load_encoder(str(golden_dir / "tiny-student"), pooler=POOLERS[published["pooler"]])
     tokens = tokenize(list(triplets.sentences), encoder.tokenizer, 64)
-    model = FinetuneModel(encoder, settings)
+    objective = Triples(
+        tokens=tokens, rows=triplets.rows, settings=settings, runtime=FP32, ranks=ranks, student=encoder
+    )
+    model = objective.new_model()
     records: list[StepRecord] = []
-    inputs = Inputs(tokens=tokens, triples=triplets.rows, settings=settings, runtime=FP32, ranks=ranks)
-    train(model, inputs, records.append)
+    train(objective, TrainState(model), records.append)
     return records, model, tokens, triplets.rows
 
 

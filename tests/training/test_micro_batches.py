@@ -7,12 +7,10 @@ import torch
 from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.runtime import Runtime
-from distilcse_cli.training import loop
 from distilcse_cli.training.bank import MemoryBank
-from distilcse_cli.training.loop import Inputs
-from distilcse_cli.training.model import DistillModel
-from distilcse_cli.training.settings import LOSSES, DistillSettings
-from distilcse_cli.training.state import TrainState, new_optimizer
+from distilcse_cli.training.distill import Distillation
+from distilcse_cli.training.settings import CONTRASTIVE_LOSSES, LOSSES, DistillSettings
+from distilcse_cli.training.state import TrainState
 from distilcse_cli.training.teacher_rows import StoredTeacher
 from tests.tiny import WORDS
 
@@ -32,17 +30,20 @@ def test_one_times_32_is_four_times_8(tiny, loss: str) -> None:  # type: ignore[
         )
         encoder = load_encoder(str(tiny("bert", width=16)), pooler="avg")
         torch.manual_seed(0)
-        model = DistillModel(encoder, 24, settings)
-        tokens = tokenize(sentences, encoder.tokenizer, 64)
-        assert len(loop._micro_batches(tokens.lengths, budget)) == num_parts
-        inputs = Inputs(
-            tokens=tokens, teacher=StoredTeacher(teacher, FP32), rows=np.arange(32), settings=settings, runtime=FP32
+        objective = Distillation(
+            tokens=tokenize(sentences, encoder.tokenizer, 64),
+            teacher=StoredTeacher(teacher, FP32),
+            rows=np.arange(32),
+            settings=settings,
+            runtime=FP32,
+            student=encoder,
         )
+        model = objective.new_model()
+        assert len(objective._micro_batches(np.arange(32))) == num_parts
         bank = MemoryBank(20, 24, dtype=torch.float32)
         bank.push(torch.nn.functional.normalize(torch.from_numpy(teacher[:20]), dim=1), np.arange(20))
-        state = TrainState(model, new_optimizer(model), bank)
-        batch = np.arange(32)
-        sums = loop._backward(state, batch, inputs.teacher.rows(batch), inputs)
+        state = TrainState(model, bank if loss in CONTRASTIVE_LOSSES else None)
+        sums = objective.backward(state, np.arange(32))
         gradients.append({"sums": sums} | {name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     whole, parts = gradients
     assert whole.keys() == parts.keys()

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from distilcse_cli.config import CorpusSettings
 from distilcse_cli.errors import DataError, UsageError
-from distilcse_cli.training import loop
+from distilcse_cli.setting import settings_of
+from distilcse_cli.training.distill import Distillation
 from distilcse_cli.training.run_folder import RunFolder
-from distilcse_cli.training.signals import Interrupted
+from distilcse_cli.training.settings import DistillSettings
+from distilcse_cli.training.steps import Interrupted
 from tests.training.conftest import Job
 from tests.training.processes import FileEvents, run_all, start, start_group
 
@@ -93,22 +97,22 @@ def test_two_processes_killed_and_resumed_end_bit_for_bit_the_same(job: Job, tmp
     assert _everything(broken.out) == _everything(whole.out)
 
 
-def test_interrupted_it_saves_behind_the_step_and_says_how_to_go_on(
+def test_interrupted_it_saves_after_the_step_and_says_how_to_resume(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = job.to(tmp_path / "whole")
     whole.run()
 
-    take_step = loop._backward
+    take_step = Distillation.backward
 
-    def press_ctrl_c(state: Any, *arguments: Any) -> torch.Tensor:
+    def press_ctrl_c(objective: Distillation, state: Any, rows: np.ndarray) -> torch.Tensor:
         if state.step == 6:
             os.kill(os.getpid(), signal.SIGINT)
-        return take_step(state, *arguments)
+        return take_step(objective, state, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_backward", press_ctrl_c)
-        with pytest.raises(Interrupted, match="behind step 7 of 20") as stopped:
+        patch.setattr(Distillation, "backward", press_ctrl_c)
+        with pytest.raises(Interrupted, match="after step 7 of 20") as stopped:
             job.run()
     assert stopped.value.exit_code == 130
     assert "--resume" in str(stopped.value.hint)
@@ -122,15 +126,15 @@ def test_interrupted_it_saves_behind_the_step_and_says_how_to_go_on(
 
 @pytest.fixture
 def interrupted(job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
-    """A job that was stopped behind its first step."""
+    """A job that was stopped after its first step."""
     with monkeypatch.context() as patch:
-        take_step = loop._backward
+        take_step = Distillation.backward
 
         def stop(*arguments: Any) -> torch.Tensor:
             os.kill(os.getpid(), signal.SIGTERM)
             return take_step(*arguments)
 
-        patch.setattr(loop, "_backward", stop)
+        patch.setattr(Distillation, "backward", stop)
         with pytest.raises(Interrupted) as stopped:
             job.run()
     assert stopped.value.exit_code == 143
@@ -139,7 +143,7 @@ def interrupted(job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 def test_other_settings_are_refused_by_name_with_both_values(interrupted: Job) -> None:
     other = interrupted.to(interrupted.out, lr=3e-3, bank_size=40)
-    with pytest.raises(UsageError, match=r"bank_size was 50, is 40; lr was 0\.001, is 0\.003"):
+    with pytest.raises(UsageError, match=r"lr was 0\.001, is 0\.003; bank_size was 50, is 40"):
         other.run(resume=True)
 
 
@@ -183,7 +187,7 @@ def test_the_last_two_checkpoints_are_kept_and_hold_no_pickle(job: Job, monkeypa
     monkeypatch.setattr(RunFolder, "remove_work", _remove_nothing)
     job.run()
     folder = job.out.with_name("student.run") / "checkpoints"
-    # saved every third step and behind the last one
+    # saved every third step and after the last one
     assert sorted(path.name for path in folder.iterdir()) == ["step-00000018", "step-00000020"]
     newest = folder / "step-00000020"
     names = {path.name for path in newest.iterdir()}
@@ -192,16 +196,84 @@ def test_the_last_two_checkpoints_are_kept_and_hold_no_pickle(job: Job, monkeypa
 
 
 def test_a_second_run_in_the_same_folder_is_kept_out(job: Job) -> None:
-    place = RunFolder(job.out)
-    place.lock()
-    with pytest.raises(DataError, match="another run works in"):
+    with RunFolder(job.out).locked(), pytest.raises(DataError, match="another run works in"):
         job.run()
-    place.unlock()
     job.run()
 
 
-def test_random_generators_go_on_where_they_were() -> None:
-    from distilcse_cli.training.checkpoint import rng_tensors, set_rng
+def test_a_refused_run_leaves_the_folder_and_the_lock_of_the_first_one(tmp_path: Path) -> None:
+    folders = [RunFolder(tmp_path / "student") for _ in range(3)]
+
+    def refused(folder: RunFolder) -> None:
+        with pytest.raises(DataError, match="another run works in"), folder.locked():
+            pass
+
+    with folders[0].locked():
+        # the first run has written nothing yet: its folder holds the lock alone
+        refused(folders[1])
+        assert folders[0].work.is_dir()
+        refused(folders[2])
+    assert not folders[0].work.exists()  # and none of the three leaves a trace
+
+
+def test_a_run_that_fails_before_its_first_step_leaves_no_trace(job: Job) -> None:
+    job.corpus.write_text("")
+    with pytest.raises(DataError):
+        job.run()
+    assert not job.out.with_name("student.run").exists()
+    assert not job.out.exists()
+
+
+def test_stopped_before_its_first_checkpoint_it_promises_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def press_ctrl_c(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Distillation, "new_model", press_ctrl_c)
+        with pytest.raises(Interrupted, match="stopped before the first checkpoint") as stopped:
+            job.run()
+    assert "--resume" not in str(stopped.value.hint)
+    assert not job.out.with_name("student.run").exists()
+
+
+def test_an_interrupted_run_of_an_older_release_can_be_overwritten(interrupted: Job) -> None:
+    [checkpoint] = (interrupted.out.with_name("student.run") / "checkpoints").iterdir()
+    state = json.loads((checkpoint / "state.json").read_text())
+    (checkpoint / "state.json").write_text(json.dumps(state | {"format_version": 2}))
+    with pytest.raises(DataError, match="has format version 2") as refused:
+        interrupted.run(resume=True)
+    assert "--overwrite" in str(refused.value.hint)
+    assert interrupted.run(overwrite=True).num_steps == 20
+
+
+def test_a_student_finished_by_an_older_release_is_recognized(job: Job) -> None:
+    first = job.run()
+    facts = json.loads((job.out / "distilcse.json").read_text())
+    # such a folder has no distilcse.toml, and its settings stand in another order
+    facts["settings"] = dict(reversed(facts["settings"].items()))
+    (job.out / "distilcse.json").write_text(json.dumps(facts))
+    (job.out / "distilcse.toml").unlink()
+    assert job.run(resume=True) == first
+
+
+def test_every_run_writes_the_settings_file_that_repeats_it(job: Job) -> None:
+    job.to(job.out, patience=None, lr=5e-5).run()
+    written = tomllib.loads((job.out / "distilcse.toml").read_text(encoding="utf-8"))
+    paths = {"teacher": job.teacher, "student": job.student, "out": job.out}
+    assert {name: written[name] for name in paths} == {name: str(path) for name, path in paths.items()}
+    assert written["corpus"] == [str(job.corpus)]
+    assert (written["pooler"], written["teacher_pooler"], written["compute_dtype"]) == ("avg", "avg", "float32")
+    settings = {name: value for name, value in written.items() if name in settings_of(DistillSettings)}
+    assert DistillSettings(**settings) == replace(job.settings, lr=5e-5)
+    assert CorpusSettings(**{name: written[name] for name in settings_of(CorpusSettings) if name in written}) == (
+        CorpusSettings()
+    )
+    # None is left out, and settings without an option
+    assert not {"patience", "keep_layers", "embeddings", "mse_raw", "shuffle"} & written.keys()
+
+
+def test_random_generators_continue_where_they_were() -> None:
+    from distilcse_cli.training.state import rng_tensors, set_rng
 
     random.gauss(0, 1)
     saved = rng_tensors()

@@ -12,8 +12,8 @@ import torch
 from distilcse_cli.errors import UsageError
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.training import loop
+from distilcse_cli.training.dev import Selection
 from distilcse_cli.training.metrics import JsonLines, effective_rank, spread
-from distilcse_cli.training.selection import Selection
 from distilcse_cli.training.steps import NonFiniteLoss
 from tests.training.conftest import Job
 
@@ -72,7 +72,7 @@ def test_each_evaluation_is_written_down_and_the_best_student_kept(
 def test_the_student_of_the_best_step_is_the_one_saved(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([30.0, 70.0, 50.0, 40.0])
     monkeypatch.setattr(
-        "distilcse_cli.training.selection.HeldOutDev.evaluate",
+        "distilcse_cli.training.dev.HeldOutDev.evaluate",
         lambda *_: (next(scores), np.eye(4, 16, dtype=np.float32)),
     )
     report = job.run()
@@ -84,7 +84,7 @@ def test_the_student_of_the_best_step_is_the_one_saved(job: Job, monkeypatch: py
     monkeypatch.setenv("DISTILCSE_HOME", str(job.corpus.with_name("home")))
     scores = iter([70.0, 1.0])
     monkeypatch.setattr(
-        "distilcse_cli.training.selection.HeldOutDev.evaluate",
+        "distilcse_cli.training.dev.HeldOutDev.evaluate",
         lambda *_: (next(scores), np.eye(4, 16, dtype=np.float32)),
     )
     ten.to(ten.out, patience=0.2).run()
@@ -94,7 +94,7 @@ def test_the_student_of_the_best_step_is_the_one_saved(job: Job, monkeypatch: py
 
 def test_collapse_is_named(job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(
-        "distilcse_cli.training.selection.HeldOutDev.evaluate", lambda *_: (0.0, np.ones((4, 16), dtype=np.float32))
+        "distilcse_cli.training.dev.HeldOutDev.evaluate", lambda *_: (0.0, np.ones((4, 16), dtype=np.float32))
     )
     job.run()
     assert capsys.readouterr().err.count("collapse: spread 0.000, effective rank 1.0") == 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from distilcse_cli.training.signals import Interrupted
+from distilcse_cli.training.steps import Interrupted
 from distilcse_cli.training.watch import Watch
 from tests.training.conftest import Job
 from tests.training.processes import run_all, start

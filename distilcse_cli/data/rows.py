@@ -1,0 +1,214 @@
+"""The rows of a csv, tsv, jsonl or parquet file, each with the file and line where it stands."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distilcse_cli.data.lines import MAX_LINE_BYTES, BadLines, is_unicode, read_lines
+from distilcse_cli.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_PARQUET_ROWS = 1024
+_FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+
+
+def file_format(path: Path) -> str:
+    """Return `jsonl`, `csv`, `tsv`, `parquet`, or `text` for every other suffix. A final `.gz` is ignored."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes[-1:] == [".gz"]:
+        suffixes.pop()
+    return _FORMATS.get(suffixes[-1], "text") if suffixes else "text"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that a reader takes out of a table."""
+
+    names: tuple[str, ...]
+    """As the file spells them; numbered from 1 in a table without a header."""
+    at: tuple[int, ...]
+    """Their positions in a row, from 0."""
+    num_columns: int
+    """Columns of a whole row, those that are not taken included."""
+    is_header: bool = True
+    """Whether the row in which they were found names them. If not, it is data itself."""
+
+
+Choose = Callable[[list[str], str], Columns]
+"""Chooses columns by the names in the first row, or the keys of the first record. The string says where these stand."""
+
+
+def read_rows(path: Path, choose: Choose, bad: BadLines, *, strict: bool) -> Iterator[tuple[str, Sequence[object]]]:
+    """Yield for each row where it stands, such as `data.csv, line 7`, and the chosen cells.
+
+    A cell is text, None for a null, bytes for text of a parquet file that is not UTF-8, or another
+    JSON value; see `cell_fault`. A blank line has no cells.
+
+    Args:
+        path: a file for which `file_format` does not return `text`.
+        choose: called with the names in the first row, or with the keys of a JSON record.
+        bad: receives lines that are no row, no JSON object or not UTF-8.
+        strict: every row must have the columns of the first, which need not be a header. Otherwise
+            the first row must be a header; a row may lack cells at its end that are not taken, and a
+            record may lack keys.
+
+    Raises:
+        DataError: the file cannot be read or is damaged, or a chosen parquet column holds no text; and
+            whatever `choose` raises.
+    """
+    kind = file_format(path)
+    if kind == "jsonl":
+        return _jsonl_rows(path, choose, bad, strict=strict)
+    if kind == "parquet":
+        return _parquet_rows(path, choose)
+    return _csv_rows(path, choose, bad, strict=strict, tabs=kind == "tsv")
+
+
+def cell_fault(cell: object) -> str | None:
+    """Say why a cell is not text, to follow the name of the cell; None for text."""
+    if isinstance(cell, str):
+        return None if is_unicode(cell) else "is not UTF-8"
+    if cell is None:
+        return "is blank"
+    return "is not UTF-8" if isinstance(cell, bytes) else f"is not text but {type(cell).__name__}"
+
+
+def _csv_rows(
+    path: Path, choose: Choose, bad: BadLines, *, strict: bool, tabs: bool
+) -> Iterator[tuple[str, Sequence[str]]]:
+    """Split at commas with RFC 4180 quoting; with `tabs` at tabs, where a quotation mark is part of the text."""
+    # a global of the csv module; its default would refuse an article of 131,073 characters
+    csv.field_size_limit(MAX_LINE_BYTES)
+    lines = (line.rstrip("\r").replace("\r", " ") + "\n" for _, batch in read_lines(path, bad) for line in batch)
+    if tabs:
+        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
+    else:
+        rows = csv.reader(lines, strict=True)
+    columns = None
+    prefix = f"{path}, line "
+    while True:
+        where = prefix + str(rows.line_num + 1)
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            fault = f"{where}: {_csv_fault(error)}"
+            if columns is None and not strict:
+                raise DataError(fault, hint="the first row must name the columns") from error
+            bad.meet(fault)
+            continue
+        if row is None:
+            return
+        if not row:
+            yield where, ()
+            continue
+        if columns is None:
+            columns = choose([name.strip() for name in row], where)
+            fewest = columns.num_columns if strict else max(columns.at) + 1
+            if columns.is_header:
+                continue
+        if not fewest <= len(row) <= columns.num_columns:
+            bad.meet(f"{where} has {len(row)} columns, but the first row {columns.num_columns}")
+        else:
+            yield where, [row[i] for i in columns.at]
+
+
+def _csv_fault(error: csv.Error) -> str:
+    if "unexpected end of data" in str(error):
+        return "a quotation mark that opens in this row is never closed"
+    if "expected after" in str(error):
+        return "text follows a closing quotation mark, so one is missing or not doubled"
+    return str(error)
+
+
+def _jsonl_rows(path: Path, choose: Choose, bad: BadLines, *, strict: bool) -> Iterator[tuple[str, Sequence[object]]]:
+    columns = None
+    keys: list[str] = []
+    prefix = f"{path}, line "
+    for first, lines in read_lines(path, bad):
+        for number, line in enumerate(lines, first):
+            where = prefix + str(number)
+            if not line or line.isspace():
+                yield where, ()
+                continue
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                bad.meet(f"{where} is no JSON object: {error}")
+                continue
+            if not isinstance(record, dict):
+                bad.meet(f"{where} is no JSON object: it is a {type(record).__name__}")
+                continue
+            if columns is None:
+                keys = list(record)
+                columns = choose(keys, where)
+            if strict and list(record) != keys and not _has_columns(record, columns, choose):
+                names = ", ".join(record) or "nothing"
+                bad.meet(f"{where} has {names}, but the first record {', '.join(columns.names)}")
+            else:
+                yield where, [record.get(name) for name in columns.names]
+
+
+def _has_columns(record: dict[str, object], columns: Columns, choose: Choose) -> bool:
+    try:
+        return choose(list(record), "").names == columns.names
+    except DataError:
+        return False
+
+
+def _parquet_rows(path: Path, choose: Choose) -> Iterator[tuple[str, Sequence[object]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # by its bytes, as a file's name need not be UTF-8
+        with pa.OSFile(os.fsencode(path)) as opened, pq.ParquetFile(opened, pre_buffer=False) as file:
+            schema = file.schema_arrow
+            names = list(choose(schema.names, str(path)).names)
+            for name in names:
+                if not _holds_text(schema.field(name).type):
+                    raise DataError(
+                        f"column {name!r} of {path} holds {schema.field(name).type}, not text",
+                        hint="name a column of text instead",
+                    )
+            number = 1
+            for batch in file.iter_batches(_PARQUET_ROWS, columns=names, use_threads=False):
+                for cells in zip(*(_cells(batch.column(name)) for name in names), strict=True):
+                    yield f"{path}, row {number}", cells
+                    number += 1
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:  # names of columns need not be UTF-8
+        raise DataError(
+            f"cannot read {path} as parquet: {' '.join(str(error).split())}", hint="download it or make it again"
+        ) from error
+
+
+def _holds_text(kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _cells(column: "pa.Array") -> list[object]:
+    """Return the values of an arrow column of text; text that is not UTF-8 as bytes."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        return [_text_or_bytes(value) for value in column.cast(pa.large_binary()).to_pylist()]
+
+
+def _text_or_bytes(value: bytes | None) -> str | bytes | None:
+    try:
+        return None if value is None else value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value

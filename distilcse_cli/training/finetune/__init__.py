@@ -1,1 +1,0 @@
-"""Stage 2: supervised contrastive fine-tuning on triples."""
