@@ -80,8 +80,8 @@ def server() -> Iterator[Server]:
         yield started
 
 
-READ_AT_START = ("PYTHON", "ATEN_", "LD_")
-"""Beginnings of the variables that Python, torch or the loader read once, when a process starts."""
+READ_AT_START = ("PYTHON", "ATEN_", "LD_", "HF_")
+"""Beginnings of the variables that Python, torch, the loader or the hub client read once, when a process starts."""
 
 
 @pytest.fixture

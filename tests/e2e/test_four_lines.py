@@ -196,7 +196,7 @@ def test_the_command_named_for_missing_triples_fetches_them(
         files = {"nli_for_simcse.csv": TRIPLES.encode(), "README.md": b"# NLI\n"}
         hub.repos["datasets/princeton-nlp/datasets-for-simcse"] = Repo(files)
         environment = hub_environment(hub, tmp_path / "hf") | {"DISTILCSE_HOME": str(home)}
-        done = distilcse(*remedy, env=environment)
+        done = distilcse(*remedy, env=environment, cold=True)
     assert done.stdout == f"{catalogue.present('nli')}\n"
     assert "31 triples" in distilcse("finetune", "--student", tiny(), "--out", "better").stdout
 
