@@ -10,6 +10,8 @@ from distilcse_cli.errors import DistilCSEError, UsageError
 from distilcse_cli.ranks import mute_others
 
 CTRL_C = 130
+CAN_CONTINUE = ("download", "extract", "eval")
+"""Commands that reuse what they had finished when they were interrupted. Training says by itself how to resume."""
 
 
 def main() -> None:
@@ -21,9 +23,11 @@ def run() -> int:
     """Run the command line and return the exit code."""
     mute_others()
     try:
-        code = app(standalone_mode=False) or 0
+        code = app(standalone_mode=False, prog_name="distilcse") or 0
         if code == CTRL_C:  # Typer turns the KeyboardInterrupt of a command into this code
-            console.log("interrupted; the same command again goes on from what is finished")
+            command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+            again = "; the same command continues from there" if command in CAN_CONTINUE else ""
+            console.log(f"interrupted{again}")
         return code
     except DistilCSEError as error:
         console.error(error)
@@ -31,19 +35,19 @@ def run() -> int:
     except typer.TyperException as error:
         return _usage_error(error)
     except BrokenPipeError:
-        # the reader of stdout (head, less) has gone; Python would complain once more at exit
+        # the reader of stdout (head, less) has ended; Python would complain once more at exit
         sys.stdout = None
         return 0
 
 
 def _usage_error(error: typer.TyperException) -> int:
-    """Say in one line what the command line lacks, and where its help is."""
+    """Report in one line what is wrong with the command line, and where its help is."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "distilcse"
     message = " ".join(error.format_message().split())
     hint = f"see {command} --help"
     if message.startswith("No such option: --offline"):
-        hint = "it stands before the command: distilcse --offline COMMAND"
+        hint = "it goes before the command: distilcse --offline COMMAND"
     console.error(UsageError(message.rstrip("."), hint=hint))
     return UsageError.exit_code
 

@@ -13,7 +13,11 @@ from typing import Annotated
 from distilcse_cli.errors import UsageError
 from distilcse_cli.setting import DATA, MACHINE, OUTPUT, Setting, check
 
-POOLINGS = ("cls", "cls_before_pooler", "avg", "avg_top2", "avg_first_last", "avg_layer1_last")
+POOLINGS = (
+    *("cls", "cls_before_pooler", "avg", "avg_top2", "avg_first_last", "avg_layer1_last"),
+    *("weighted_mean", "last_token"),
+)
+"""Names of the poolings; what each does is in `models.pooling`."""
 ON_BAD_LINE = ("stop", "skip")
 STORE_DTYPES = ("float32", "float16")
 COMPUTE_DTYPES = ("auto", "float32", "bfloat16")
@@ -91,6 +95,11 @@ class CorpusSettings:
         check(self)
         if self.max_words is not None and self.max_words < self.min_words:
             raise UsageError(f"--max-words is {self.max_words}, but must be at least {self.min_words}")
+
+
+# below five words news text is mostly remains of captions; above sixty a splitter has missed an end
+NEWS_ARTICLES = CorpusSettings(text_column="text", split_sentences=True, min_words=5, max_words=60)
+"""How the catalogue's news articles become sentences."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,13 @@ def warn(message: str) -> None:
     log(f"warning: {message}")
 
 
+def ask(question: str) -> bool:
+    """Ask on stderr for yes or no; an empty answer is yes, and no answer is no."""
+    print(f"{question} [Y/n] ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    return bool(answer) and answer.strip().lower() in ("", "y", "yes")
+
+
 def error(exception: DistilCSEError) -> None:
     """Print an error, followed by its hint, as one line on stderr."""
     hint = f" ({exception.hint})" if exception.hint else ""

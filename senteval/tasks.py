@@ -1,4 +1,4 @@
-"""All tasks as data: files, numbers of rows, protocol, metric, citation.
+"""All tasks as data: files, numbers of rows, protocol, citation.
 
 To add a task, add an entry to `_ALL_TASKS`. Paths are relative to the data folder, which holds
 `downstream/`.
@@ -15,7 +15,6 @@ from senteval.errors import UsageError
 from senteval.readers import Reader
 
 Kind = Literal["sts", "inner_kfold", "kfold", "split", "regressor"]
-Metric = Literal["spearman", "accuracy"]
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,6 @@ class Task:
     validate a classifier. `regressor`: SentEval's trained relatedness model."""
     splits: tuple[SplitSpec, ...]
     """In SentEval's order."""
-    metric: Metric
-    """The score that the tables show."""
     citation: str
     num_classes: int = 0
     """Classes of a classification task; 0 for the others."""
@@ -72,9 +69,7 @@ def _sts(year: int, citation: str, **subsets: int) -> Task:
         )
         for name, size in subsets.items()
     )
-    return Task(
-        name=f"STS{year}", kind="sts", splits=splits, metric="spearman", citation=citation, test_splits=tuple(subsets)
-    )
+    return Task(name=f"STS{year}", kind="sts", splits=splits, citation=citation, test_splits=tuple(subsets))
 
 
 def _files(read: Reader, folder: str, **sizes: tuple[str, int]) -> tuple[SplitSpec, ...]:
@@ -90,7 +85,6 @@ def _binary(name: str, citation: str, positive: tuple[str, int], negative: tuple
         name=name,
         kind="inner_kfold",
         splits=(SplitSpec("all", parts),),
-        metric="accuracy",
         citation=citation,
         num_classes=2,
     )
@@ -119,7 +113,7 @@ def _sst(name: str, read: Reader, folder: str, num_classes: int, train: int, dev
         dev=("sentiment-dev", dev),
         test=("sentiment-test", test),
     )
-    return Task(name=name, kind="split", splits=splits, metric="accuracy", citation=_SST, num_classes=num_classes)
+    return Task(name=name, kind="split", splits=splits, citation=_SST, num_classes=num_classes)
 
 
 _STSB = "Cer et al. 2017, SemEval-2017 Task 1"
@@ -153,7 +147,6 @@ _ALL_TASKS = (
         name="STSBenchmark",
         kind="sts",
         splits=_sts_benchmark("downstream/STS/STSBenchmark"),
-        metric="spearman",
         citation=_STSB,
         dev_splits=("dev",),
         sort_rows=False,
@@ -162,7 +155,6 @@ _ALL_TASKS = (
         name="SICKRelatedness",
         kind="sts",
         splits=_sick(readers.read_sick_relatedness),
-        metric="spearman",
         citation=_SICK,
         dev_splits=("dev",),
         sort_rows=False,
@@ -185,7 +177,6 @@ _ALL_TASKS = (
         splits=_files(
             readers.read_trec, "downstream/TREC", train=("train_5500.label", 5452), test=("TREC_10.label", 500)
         ),
-        metric="accuracy",
         citation="Li and Roth 2002, Learning question classifiers",
         num_classes=6,
     ),
@@ -198,7 +189,6 @@ _ALL_TASKS = (
             train=("msr_paraphrase_train.txt", 4076),
             test=("msr_paraphrase_test.txt", 1725),
         ),
-        metric="accuracy",
         citation="Dolan et al. 2004, Unsupervised construction of large paraphrase corpora",
         num_classes=2,
     ),
@@ -207,7 +197,6 @@ _ALL_TASKS = (
         name="SICKEntailment",
         kind="split",
         splits=_sick(readers.read_sick_entailment),
-        metric="accuracy",
         citation=_SICK,
         num_classes=3,
     ),
@@ -215,26 +204,23 @@ _ALL_TASKS = (
         name="STSBenchmark-finetune",
         kind="regressor",
         splits=_sts_benchmark("downstream/STS/STSBenchmark"),
-        metric="spearman",
         citation=_STSB,
     ),
     Task(
         name="SICKRelatedness-finetune",
         kind="regressor",
         splits=_sick(readers.read_sick_relatedness),
-        metric="spearman",
         citation=_SICK,
     ),
     Task(
         name="STSBenchmark-raw",
         kind="sts",
         splits=_sts_benchmark("variants/STSBenchmark-untokenised"),
-        metric="spearman",
         citation=_STSB,
         dev_splits=("dev",),
         sort_rows=False,
     ),
-    Task(name="MTEB-SICK-R", kind="sts", splits=(SplitSpec("test", _SICK_PARTS),), metric="spearman", citation=_SICK),
+    Task(name="MTEB-SICK-R", kind="sts", splits=(SplitSpec("test", _SICK_PARTS),), citation=_SICK),
 )
 
 TASKS = {task.name: task for task in _ALL_TASKS}

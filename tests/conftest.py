@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.server import ROOT, Server
+
 DISTILCSE = Path(sys.executable).with_name("distilcse")
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -72,13 +73,42 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
-@pytest.fixture
-def distilcse(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`distilcse("eval", "--model", …, code=0)`: run the installed command in an empty folder, check its exit code."""
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """Runs commands in processes forked from one that has torch loaded."""
+    with Server() as started:
+        yield started
 
-    def run(*arguments: object, code: int = 0, **settings: object) -> subprocess.CompletedProcess[str]:
+
+READ_AT_START = ("PYTHON", "ATEN_", "LD_", "HF_")
+"""Beginnings of the variables that Python, torch, the loader or the hub client read once, when a process starts."""
+
+
+@pytest.fixture
+def distilcse(tmp_path: Path, server: Server) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`distilcse("eval", "--model", …, code=0)`: run a command in an empty folder, check its exit code.
+
+    It runs in a process forked from the session's server. `cold=True` starts the installed command instead,
+    which takes seconds: for what a process does before the command begins or after it has ended.
+    """
+
+    def run(
+        *arguments: object,
+        code: int = 0,
+        cold: bool = False,
+        env: Mapping[str, str] | None = None,
+        cwd: Path = tmp_path,
+        input: str = "",
+    ) -> subprocess.CompletedProcess[str]:
         command = [str(DISTILCSE), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, **settings)  # type: ignore[call-overload]
+        environment = os.environ if env is None else env
+        if cold:
+            done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, input=input)
+        else:
+            for name, value in environment.items():
+                assert not name.startswith(READ_AT_START) or server.environment.get(name) == value, f"{name}: cold=True"
+            ended = server.run(command[1:], cwd, environment, input=input, time_limit=800)
+            done = subprocess.CompletedProcess(command, ended["code"], ended["out"], ended["err"])
         assert done.returncode == code, f"{' '.join(command)}\nexit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

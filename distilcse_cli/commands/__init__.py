@@ -1,7 +1,7 @@
-"""One file a command: parse, call one function, print one result.
+"""One file for each command: parse the options, call one function, print one result.
 
-Nothing here imports torch or transformers at module level, so that `--help` and every usage
-error answer at once; a test looks at `sys.modules`.
+Nothing here imports torch or transformers at module level, so `--help` and usage errors answer
+at once; a test checks `sys.modules`.
 """
 
 from typing import Annotated
@@ -10,6 +10,7 @@ import typer
 
 from distilcse_cli import __version__
 from distilcse_cli.commands import convert, demo, distill, download, encode, env, eval, extract, finetune, presets
+from distilcse_cli.commands.options import Grouped
 
 app = typer.Typer(
     name="distilcse",
@@ -24,7 +25,7 @@ def _offline(value: bool) -> None:
     if value:
         from distilcse_cli.catalogue.offline import go_offline
 
-        go_offline()  # now: the hub client, transformers and datasets look at the variables when they are imported
+        go_offline()  # now: the hub client, transformers and datasets read the variables when they are imported
 
 
 def _version(value: bool) -> None:
@@ -41,19 +42,20 @@ def _root(
     ] = False,
     _go_offline: Annotated[
         bool,
-        typer.Option("--offline", callback=_offline, help="Before any command: never ask any network; fail instead."),
+        typer.Option("--offline", callback=_offline, help="Before any command: never use the network; fail instead."),
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
-app.command()(download.download)
-app.command()(demo.demo)
-app.command(cls=presets.AuthorsNamesCommand)(distill.distill)
-app.command(cls=finetune.AuthorsFinetuneCommand)(finetune.finetune)
-app.command()(convert.convert)
-app.command()(env.env)
-app.command()(extract.extract)
-app.command()(encode.encode)
-app.command("eval", context_settings=eval.CONTEXT)(eval.evaluate)
+# in the order of the path from text to a student and its use
+app.command(cls=Grouped)(download.download)
+app.command(cls=Grouped, epilog=extract.EXAMPLES)(extract.extract)
+app.command(cls=presets.TrainingCommand, epilog=distill.EXAMPLES)(distill.distill)
+app.command(cls=presets.FinetuneCommand, epilog=finetune.EXAMPLES)(finetune.finetune)
+app.command("eval", cls=Grouped, epilog=eval.EXAMPLES, context_settings=eval.CONTEXT)(eval.evaluate)
+app.command(cls=Grouped, epilog=encode.EXAMPLES)(encode.encode)
+app.command(cls=Grouped, epilog=convert.EXAMPLES)(convert.convert)
+app.command(cls=Grouped, epilog=demo.EXAMPLES)(demo.demo)
+app.command(cls=Grouped)(env.env)

@@ -1,5 +1,6 @@
 """`distilcse demo`: the main job end to end, and what to type next."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -7,20 +8,42 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
+from distilcse_cli.config import MachineSettings
+from distilcse_cli.setting import DATA, OUTPUT, Setting, check, settings_of
+
+EXAMPLES = """
+distilcse demo --sentences 2000
+"""
+_MACHINE = settings_of(MachineSettings)
 
 
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the student.")] = Path("demo"),
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """How much text the demo takes, and where it computes."""
+
     sentences: Annotated[
-        int | None, typer.Option(min=100, help="Use the first so many of the 85,000 sentences, for a quicker look.")
-    ] = None,
-    device: options.Device = None,
-    compute_dtype: options.ComputeDtype = "auto",
+        int | None,
+        Setting("Use only that many of the 85,000 sentences, for a quicker look.", panel=DATA, at_least=100),
+    ] = None
+    device: Annotated[str | None, _MACHINE["device"]] = None
+    compute_dtype: Annotated[str, _MACHINE["compute_dtype"]] = "auto"
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@options.with_settings
+def demo(
+    *,
+    out: Annotated[Path, typer.Option(rich_help_panel=OUTPUT, help="Folder for the student.")] = Path("demo"),
+    settings: DemoSettings,
 ) -> None:
     """Distil the packaged six-layer teacher to three layers on real news, and show what was kept."""
     from distilcse_cli.evaluation.demo import run_demo
 
-    report = run_demo(out, num_sentences=sentences, device=device, compute_dtype=compute_dtype)
+    report = run_demo(
+        out, num_sentences=settings.sentences, device=settings.device, compute_dtype=settings.compute_dtype
+    )
     console.result(
         f"\n{report.num_sentences:,} news sentences, {report.num_held_out:,} of them held out for the columns of"
         f" agreement; computed on {report.runtime}\n"
@@ -29,7 +52,7 @@ def demo(
     console.result(
         f"""
 Next, with your own text and models:
-  distilcse encode sentences.txt --model {report.student} --out embeddings.npy
+  distilcse encode sentences.txt --model {report.student}
   distilcse distill --teacher REF --student REF --corpus sentences.txt --out student
-  distilcse eval --model {report.student} --task-set sts --data path/to/SentEval/data"""
+  distilcse eval --model {report.student} --task-set sts"""
     )

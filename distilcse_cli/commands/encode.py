@@ -9,63 +9,64 @@ from typing import Annotated
 import typer
 
 from distilcse_cli import console
-from distilcse_cli.commands import options
-from distilcse_cli.config import EncodeSettings
-from distilcse_cli.errors import UsageError
+from distilcse_cli.commands import defaults, options
+from distilcse_cli.commands.outputs import require_file, require_outside
+from distilcse_cli.commands.settings_file import Config
+from distilcse_cli.config import EncodeSettings, MachineSettings
+from distilcse_cli.errors import DataError, UsageError
+from distilcse_cli.launcher import launch
 from distilcse_cli.ranks import in_a_group
+from distilcse_cli.setting import OUTPUT
+
+EXAMPLES = """
+distilcse encode sentences.txt
+cat sentences.txt | distilcse encode --model student --out rows.parquet
+"""
+File = Annotated[
+    Path | None,
+    typer.Argument(help="Text, a sentence a line (.gz too); - or nothing reads stdin.", show_default=False),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        rich_help_panel=OUTPUT,
+        help="File to write: .npy, .npz, .jsonl or .parquet. Default: FILE's name with .npy, in the working folder.",
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", rich_help_panel=OUTPUT, help="Without --out: replace the file if it exists."),
+]
 
 
+@options.with_settings
 def encode(
-    out: Annotated[Path, typer.Option(help="File to write: .npy, .npz, .jsonl or .parquet.")],
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            help="Text, a sentence a line (.gz too); - or nothing reads stdin.", show_default=False, readable=False
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder, catalogue name, hub id or file of weights."
-            " Default: $DISTILCSE_MODEL, else all-minilm-l6 if downloaded."
-        ),
-    ] = None,
-    pooler: options.Pooler = None,
-    revision: options.Revision = None,
-    base: options.Base = None,
-    tokenizer: options.Tokenizer = None,
-    dtype: options.RowDtype = EncodeSettings.dtype,
-    max_length: options.MaxLength = EncodeSettings.max_length,
-    normalize: options.Normalize = EncodeSettings.normalize,
-    batch_tokens: options.BatchTokens = EncodeSettings.batch_tokens,
-    nproc: options.NumProcesses = 1,
-    device: options.Device = None,
-    compute_dtype: options.ComputeDtype = "auto",
+    *,
+    file: File = None,
+    model: options.Model = None,
+    model_options: options.ModelOptions,
+    settings: EncodeSettings,
+    machine: MachineSettings,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    config: Config = None,  # noqa: ARG001  its callback does the work
     json: options.Json = False,
 ) -> None:
     """Embed a text file, a row for every line, blank ones included."""
-    settings = EncodeSettings(dtype=dtype, max_length=max_length, normalize=normalize, batch_tokens=batch_tokens)
-    source = _source(file, out, nproc)
-    reference = options.model_or_default(model)
-    options.require_outside(out, reference, base, tokenizer)
-
-    from distilcse_cli.launcher import launch
-
-    if launch(nproc, sys.argv[1:], device):
+    out = _output(file, out, overwrite=overwrite)
+    source = _source(file, out, machine.nproc)
+    reference = model_options.of(defaults.model_or_default(model))
+    require_outside(out, reference.ref, reference.base, reference.tokenizer)
+    if launch(machine.nproc, sys.argv[1:], machine.device):
         return
 
-    from distilcse_cli.models.encoder import load_encoder
     from distilcse_cli.ranks import joined, own_device
     from distilcse_cli.runtime import choose_runtime
     from distilcse_cli.serving.encode import encode_file
 
-    runtime = choose_runtime(own_device(device), compute_dtype)
+    runtime = choose_runtime(own_device(machine.device), machine.compute_dtype)
     with joined(runtime) as ranks:
-        encoder = ranks.main_first(
-            lambda: load_encoder(
-                reference, pooler=pooler, revision=revision, max_length=max_length, base=base, tokenizer=tokenizer
-            )
-        )
+        encoder = ranks.main_first(lambda: reference.load(max_length=settings.max_length))
         console.log(f"encoding with {encoder.source} on {runtime}{ranks}")
         started = time.perf_counter()
         report = encode_file(source, encoder, out, settings, runtime, ranks=ranks)
@@ -78,25 +79,45 @@ def encode(
     if json:
         timing = {"seconds": seconds, "sentences_per_second": rate}
         console.result_json({"out": str(out), **report.as_dict(), **timing})
-    else:
-        console.result(
-            f"{out}: {report.num_rows:,} rows of {report.width} {report.dtype}"
-            f" in {console.duration(seconds)} ({rate:,.0f} sentences/s)"
-        )
+        return
+    console.result(
+        f"{out}: {report.num_rows:,} rows of {report.width} {report.dtype}"
+        f" in {console.duration(seconds)} ({rate:,.0f} sentences/s)"
+    )
+
+
+def _is_stdin(file: Path | None) -> bool:
+    return file is None or str(file) == "-"
+
+
+def _output(file: Path | None, out: Path | None, *, overwrite: bool) -> Path:
+    """The file to write: `out`, which is replaced, or one named after the input, which is not."""
+    from distilcse_cli.serving.formats import check_suffix
+
+    if out is not None:
+        check_suffix(out)
+        return out
+    if file is None or _is_stdin(file):
+        raise UsageError("text from stdin has no name to call the output by", hint="name it: --out FILE.npy")
+    out = Path(Path(file.name.removesuffix(".gz")).stem + ".npy")
+    if os.path.lexists(out) and not overwrite and not _is_same(out, file):
+        raise DataError(f"{out} exists already", hint="--overwrite replaces it, --out FILE writes another one")
+    return out
+
+
+def _is_same(out: Path, file: Path) -> bool:
+    return os.path.exists(out) and os.path.exists(file) and out.samefile(file)  # noqa: PTH110  raises no OSError
 
 
 def _source(file: Path | None, out: Path, num_processes: int) -> Path:
     """Check input and output before anything slow starts."""
-    from distilcse_cli.serving.formats import check_suffix
-
-    check_suffix(out)
-    if file is None or str(file) == "-":
+    if file is None or _is_stdin(file):
         if num_processes > 1 or in_a_group():
             raise UsageError("several processes cannot share stdin", hint="name a FILE, or leave --nproc out")
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("there is nothing to encode", hint="name a FILE, or pipe lines into the command")
         return Path("/dev/stdin")
-    options.require_file(file)
-    if os.path.exists(out) and out.samefile(file):  # noqa: PTH110  Path.exists raises where a name is too long
+    require_file(file)
+    if _is_same(out, file):
         raise UsageError(f"--out {out} would overwrite the input", hint="choose another --out")
     return file

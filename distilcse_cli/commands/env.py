@@ -1,4 +1,4 @@
-"""`distilcse env`: what a bug report needs, and nothing that must stay secret."""
+"""`distilcse env`: versions, hardware and folders for a bug report, without secrets."""
 
 import importlib.metadata
 import os
@@ -7,11 +7,10 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from distilcse_cli import __version__, console, runtime
+from distilcse_cli.commands import options
 from distilcse_cli.config import data_home
 
 PACKAGES = (
@@ -32,13 +31,13 @@ HIDDEN_VARIABLES = (
 FLAGS_THAT_MATTER = re.compile(r"avx2|fma|avx512\w*|amx\w*|\w*vnni\w*|\w*bf16\w*")
 
 
-def env(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def env(json: options.Json = False) -> None:
     """Show versions, device, CPU and folders, for a bug report."""
-    facts = {"distilcse": __version__} | _python() | _torch() | _cpu() | _folders() | {"variables": _variables()}
-    if as_json:
-        console.result_json(facts)
+    report = {"distilcse": __version__} | _python() | _torch() | _cpu() | _folders() | {"variables": _variables()}
+    if json:
+        console.result_json(report)
     else:
-        console.result(_lines(facts))
+        console.result(_lines(report))
 
 
 def _python() -> dict[str, Any]:
@@ -59,7 +58,7 @@ def _version(package: str) -> str | None:
 
 
 def _torch() -> dict[str, Any]:
-    """What torch computes on; a torch that does not load is the report's most important line."""
+    """Device and number format of torch, or why it does not load."""
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -100,10 +99,10 @@ def _folders() -> dict[str, Any]:
 
 
 def _free_bytes(folder: Path) -> int | None:
-    """Free disk where `folder` is or will be made; None where that cannot be asked."""
-    for place in (folder, *folder.absolute().parents):
+    """Free bytes of the disk that `folder` is or will be on; None if the system does not say."""
+    for existing in (folder, *folder.absolute().parents):
         try:
-            return shutil.disk_usage(place).free
+            return shutil.disk_usage(existing).free
         except FileNotFoundError:
             continue
         except OSError:
@@ -116,37 +115,37 @@ def _variables() -> dict[str, str | None]:
     return shown | {name: "set" if os.environ.get(name) else None for name in HIDDEN_VARIABLES}
 
 
-def _lines(facts: dict[str, Any]) -> str:
-    """The facts as aligned lines that survive being pasted into an issue."""
-    rows = [("distilcse", facts["distilcse"]), ("python", f"{facts['python']}, {facts['executable']}")]
-    rows += [("platform", facts["platform"])]
-    rows += [(name, version or "not installed") for name, version in facts["packages"].items()]
-    if "torch_error" in facts:
-        rows += [("torch", f"does not load: {facts['torch_error']}")]
+def _lines(report: dict[str, Any]) -> str:
+    """The report as aligned lines that can be pasted into an issue."""
+    rows = [("distilcse", report["distilcse"]), ("python", f"{report['python']}, {report['executable']}")]
+    rows += [("platform", report["platform"])]
+    rows += [(name, version or "not installed") for name, version in report["packages"].items()]
+    if "torch_error" in report:
+        rows += [("torch", f"does not load: {report['torch_error']}")]
     else:
-        rows += _device_rows(facts)
+        rows += _device_rows(report)
     rows += [
-        ("cores", f"{facts['cores_usable']} usable of {facts['cores_total']}"),
-        ("CPU flags", " ".join(facts["cpu_flags"]) or "unknown"),
-        ("data home", facts["data_home"]),
-        ("free disk there", _gigabytes(facts["data_home_free_bytes"])),
-        ("downloaded", ", ".join(facts["downloaded"]) or "nothing"),
+        ("cores", f"{report['cores_usable']} usable of {report['cores_total']}"),
+        ("CPU flags", " ".join(report["cpu_flags"]) or "unknown"),
+        ("data home", report["data_home"]),
+        ("free disk there", _gigabytes(report["data_home_free_bytes"])),
+        ("downloaded", ", ".join(report["downloaded"]) or "nothing"),
     ]
-    variables = facts["variables"]
+    variables = report["variables"]
     rows += [(name, value) for name, value in variables.items() if value is not None]
     rows += [("not set", " ".join(name for name, value in variables.items() if value is None))]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
 
-def _device_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    gpus = [f"{gpu['name']} ({gpu['capability']}, {_gigabytes(gpu['memory_bytes'])})" for gpu in facts["gpus"]]
+def _device_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    gpus = [f"{gpu['name']} ({gpu['capability']}, {_gigabytes(gpu['memory_bytes'])})" for gpu in report["gpus"]]
     return [
-        ("device", facts["device"]),
-        ("dtype", f"{facts['dtype']} ({facts['dtype_reason']})"),
+        ("device", report["device"]),
+        ("dtype", f"{report['dtype']} ({report['dtype_reason']})"),
         ("GPUs", ", ".join(gpus) or "none"),
-        ("CUDA", facts["cuda"] or "torch is built without it"),
-        ("torch threads", f"{facts['torch_threads']}, {facts['torch_cpu_capability']}"),
+        ("CUDA", report["cuda"] or "torch is built without it"),
+        ("torch threads", f"{report['torch_threads']}, {report['torch_cpu_capability']}"),
     ]
 
 

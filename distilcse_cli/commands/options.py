@@ -1,195 +1,279 @@
-"""Options that several commands share, each with one name, one help text and one check."""
+"""Options made from settings, help under headings, and the options that several commands share.
 
-import os
-from collections.abc import Callable, Sequence
+A command takes settings objects; `with_settings` gives it an option for each of their fields, so that
+name, help, default and limits of an option are written once, in the field's `Setting`.
+"""
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from distilcse_cli.config import COMPUTE_DTYPES, ON_BAD_LINE, POOLINGS, STORE_DTYPES
-from distilcse_cli.errors import DataError, UsageError
+from distilcse_cli.config import POOLINGS
+from distilcse_cli.errors import UsageError
+from distilcse_cli.setting import DATA, KEEPING, MODELS, OUTPUT, PANELS, Setting, check, settings_of
 
-
-def _one_of(choices: Sequence[str]) -> Callable[[typer.CallbackParam, str | None], str | None]:
-    def check(option: typer.CallbackParam, value: str | None) -> str | None:
-        if value is not None and value not in choices:
-            raise UsageError(f"{option.opts[0]} is {value!r}, but must be one of {', '.join(choices)}")
-        return value
-
-    return check
+if TYPE_CHECKING:
+    from distilcse_cli.models.reference import ModelRef
 
 
-Corpus = Annotated[
-    list[str],
-    typer.Option(
-        "--corpus",
-        metavar="FILE",
-        help="Sentences: text file (one a line), .gz, .jsonl, .csv, .parquet, or a hub data set id. May be repeated.",
-    ),
-]
-TextColumn = Annotated[
-    str | None, typer.Option("--text-column", help="Column that holds the text, in csv, jsonl and parquet.")
-]
-SplitSentences = Annotated[bool, typer.Option("--split-sentences", help="Split each text into its sentences.")]
-MinWords = Annotated[int, typer.Option("--min-words", help="Drop sentences with fewer words.")]
-MaxWords = Annotated[int | None, typer.Option("--max-words", help="Drop sentences with more words.")]
-OnBadLine = Annotated[
-    str,
-    typer.Option(
-        "--on-bad-line",
-        callback=_one_of(ON_BAD_LINE),
-        metavar="|".join(ON_BAD_LINE),
-        help="At a line that is not UTF-8.",
-    ),
-]
-Pooler = Annotated[
-    str | None,
-    typer.Option(
-        "--pooler",
-        callback=_one_of(POOLINGS),
-        metavar="|".join(POOLINGS),
-        help="From token vectors to a sentence's. Default: what the model's folder says, else cls.",
-    ),
-]
-Revision = Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit of a hub model.")]
-Base = Annotated[
-    str | None,
-    typer.Option(
-        "--base",
-        metavar="REF",
-        help="For a file of weights (.pth): the model it was trained from. Default: read from its tensors.",
-    ),
-]
-Tokenizer = Annotated[
-    str | None,
-    typer.Option(
-        "--tokenizer",
-        metavar="REF",
-        help="For a file of weights: the model whose tokenizer it has. Default: the base's, else one of that size.",
-    ),
-]
-MaxLength = Annotated[
-    int | None,
-    typer.Option("--max-length", help="Cut sentences to so many tokens. Default: the model's own limit."),
-]
-Normalize = Annotated[
-    bool | None,
-    typer.Option(
-        "--normalize/--no-normalize", help="Scale embeddings to length 1. Default: what the model's folder says."
-    ),
-]
-BatchTokens = Annotated[
-    int | None,
-    typer.Option(
-        "--batch-tokens", help="Most tokens in a batch, padding included. Default: 1,536 on a CPU, 65,536 on a GPU."
-    ),
-]
-RowDtype = Annotated[
-    str,
-    typer.Option(
-        "--dtype",
-        callback=_one_of(STORE_DTYPES),
-        metavar="|".join(STORE_DTYPES),
-        help="Number format of the embeddings written.",
-    ),
-]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N. Default: a GPU if there is one.")]
-ComputeDtype = Annotated[
-    str,
-    typer.Option(
-        "--compute-dtype",
-        callback=_one_of(COMPUTE_DTYPES),
-        metavar="|".join(COMPUTE_DTYPES),
-        help="Number format of matrix products; auto takes bfloat16 where the hardware has it.",
-    ),
-]
-NumProcesses = Annotated[
-    int, typer.Option("--nproc", help="Processes on this machine, one a GPU. Under torchrun leave it out.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+class Grouped(TyperCommand):
+    """A command whose help shows options under the headings of `setting.PANELS`, and examples at the end."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write a section for each heading that has options; options without one come last."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or kind, []).append(record)
+        for heading in ("Arguments", *PANELS, "Options"):
+            if heading in sections:
+                with formatter.section(heading):
+                    formatter.write_dl(sections[heading])
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  the base class passes it
+        """Write the examples as they are, without breaking their lines."""
+        if self.epilog:
+            with formatter.section("Examples"):
+                for line in inspect.cleandoc(self.epilog).splitlines():
+                    formatter.write(f"  {line}\n")
 
 
-def model_or_default(model: str | None) -> str:
-    """The model to use: the one named, else `$DISTILCSE_MODEL`, else the catalogue's default if downloaded.
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace each parameter that is a settings dataclass by an option for each of its fields.
+
+    The command is called with the settings made from the options, and so checked.
 
     Raises:
-        UsageError: none of the three; the hint has the three ways out.
+        ValueError: two settings have a field of the same name.
     """
-    from distilcse_cli import catalogue
+    kinds: dict[str, type[Any]] = {}
+    fields: dict[str, list[str]] = {}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if dataclasses.is_dataclass(parameter.annotation):
+            kinds[name] = parameter.annotation  # type: ignore[assignment]
+            of_fields = _options_of(kinds[name])
+            fields[name] = [option.name for option in of_fields]
+            parameters += of_fields
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
-    chosen = model or os.environ.get("DISTILCSE_MODEL")
-    if chosen:
-        return chosen
-    if catalogue.present(catalogue.DEFAULT_MODEL) is None:
-        raise UsageError(
-            "no model is named",
-            hint=f"--model REF, or export DISTILCSE_MODEL=REF, or distilcse download {catalogue.DEFAULT_MODEL}",
-        )
-    return catalogue.DEFAULT_MODEL
+    @functools.wraps(command)
+    def with_options(**given: Any) -> None:
+        made = {name: _make(kind, {field: given.pop(field) for field in fields[name]}) for name, kind in kinds.items()}
+        command(**given, **made)
 
-
-def require_utf8(folder: Path) -> None:
-    """Check that the name of a folder for a model is one in which tokenizers and safetensors can write.
-
-    Raises:
-        DataError: it is not UTF-8.
-    """
-    try:
-        str(folder).encode("utf-8")
-    except UnicodeEncodeError as error:
-        what = f"cannot write a model to {folder}: its name is not UTF-8"
-        raise DataError(what, hint="choose another --out") from error
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_options
 
 
-def require_free(folder: Path) -> None:
-    """Check that an output folder can be made before anything slow starts.
-
-    Raises:
-        DataError: there is a file of that name, or a folder with something in it.
-    """
-    try:
-        is_full = folder.is_dir() and any(folder.iterdir())
-        is_file = folder.exists() and not folder.is_dir()
-    except OSError as error:  # a name too long, or no permission
-        raise DataError(f"cannot write {folder}: {error.strerror}", hint="choose another --out") from error
-    if is_full:
-        raise DataError(f"{folder} is not empty", hint="choose another --out, or remove it first")
-    if is_file:
-        raise DataError(f"{folder} is a file, a folder is to be written", hint="choose another --out")
+def _options_of(kind: type[Any]) -> list[inspect.Parameter]:
+    """A command's parameters for the fields of a settings dataclass, without the internal ones."""
+    types = typing.get_type_hints(kind)
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    return [
+        _option(field, setting, types[field], defaults[field])
+        for field, setting in settings_of(kind).items()
+        if not setting.internal
+    ]
 
 
-def require_outside(out: Path, *inputs: str | Path | None) -> None:
-    """Check that nothing is written into a folder that is read from.
+def _option(field: str, setting: Setting, annotation: Any, default: Any) -> inspect.Parameter:
+    help = setting.help
+    if isinstance(default, float):
+        help += f"  [default: {default:.4g}]"  # Typer would show all digits of e
+    option = typer.Option(
+        *([setting.option] if setting.option else []),
+        help=help,
+        metavar=setting.metavar or "|".join(setting.choices) or None,
+        rich_help_panel=setting.panel,
+        show_default=not isinstance(default, float),
+    )
+    return inspect.Parameter(
+        field,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is MISSING else default,
+        annotation=Annotated[str | None if _is_list(annotation) else annotation, option],
+    )
 
-    Args:
-        out: file or folder to be written; `out` may be such a folder itself, which is for others to judge.
-        inputs: models, stores and data sets as named; what is no local folder is no matter.
 
-    Raises:
-        UsageError: `out` lies inside one of them.
-    """
-    for name in inputs:
+def _make(kind: type[Any], given: dict[str, Any]) -> Any:
+    """Settings from the values of their options; a list is typed with commas."""
+    types = typing.get_type_hints(kind)
+    for field, value in given.items():
+        if _is_list(types[field]) and value is not None:
+            given[field] = tuple(part.strip() for part in value.split(","))
+    return kind(**given)
+
+
+def _is_list(annotation: Any) -> bool:
+    return any(typing.get_origin(one) is tuple for one in (annotation, *typing.get_args(annotation)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """How the model that a command works on is read."""
+
+    pooler: Annotated[
+        str | None,
+        Setting(
+            "How token vectors become the vector of a sentence. Default: what the model's folder says, else cls.",
+            panel=MODELS,
+            choices=POOLINGS,
+        ),
+    ] = None
+    revision: Annotated[str | None, Setting("Branch, tag or commit of a hub model.", panel=MODELS)] = None
+    base: Annotated[
+        str | None,
+        Setting(
+            "For a file of weights (.pth): the model it was trained from. Default: read from its tensors.",
+            panel=MODELS,
+            metavar="REF",
+        ),
+    ] = None
+    tokenizer: Annotated[
+        str | None,
+        Setting(
+            "For a file of weights: the model whose tokenizer it has. Default: the base's, else one of that size.",
+            panel=MODELS,
+            metavar="REF",
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def of(self, ref: str) -> "ModelRef":
+        """The model that `ref` names, read this way."""
+        from distilcse_cli.models.reference import ModelRef
+
+        return ModelRef(ref=ref, **dataclasses.asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentOptions(ModelOptions):
+    """How the model that a student is made from is read, and which of its layers are kept."""
+
+    keep_layers: Annotated[
+        tuple[str, ...] | None,
+        Setting("Cut the student: numbers of the layers to keep, such as 0,2,4.", panel=MODELS, metavar="N,N,..."),
+    ] = None
+
+    @property
+    def layers(self) -> tuple[int, ...] | None:
+        """The numbers of the layers.
+
+        Raises:
+            UsageError: they are not numbers.
+        """
         try:
-            folder = Path(name or "").expanduser()
-            is_inside = name is not None and folder.is_dir() and folder.resolve() in out.resolve().parents
-        except (OSError, RuntimeError, ValueError):  # no such name, or a loop of links: said when it is opened
-            continue
-        if is_inside:
-            raise UsageError(f"--out {out} lies inside of {name}, which is read", hint="choose another --out")
+            return None if self.keep_layers is None else tuple(int(part) for part in self.keep_layers)
+        except ValueError as error:
+            text = ",".join(self.keep_layers or ())
+            raise UsageError(f"--keep-layers is {text!r}, but must be layer numbers such as 0,2,4") from error
+
+    def of(self, ref: str) -> "ModelRef":
+        """The model that `ref` names, read this way and cut."""
+        return dataclasses.replace(ModelOptions.of(self, ref), keep_layers=self.layers)
 
 
-def require_file(path: Path) -> None:
-    """Check that an input file is there before anything slow starts.
+@dataclass(frozen=True, kw_only=True)
+class TeacherOptions:
+    """How the teacher is read."""
 
-    Raises:
-        DataError: there is no such file, or it is a folder.
-    """
-    try:
-        exists = path.exists()
-    except OSError as error:  # a name too long
-        raise DataError(f"cannot read {path}: {error.strerror}", hint="name a file") from error
-    if path.is_dir():
-        raise DataError(f"{path} is a folder, a file is needed", hint="name one file in it")
-    if not exists:
-        raise DataError(f"{path} does not exist", hint="check the name and the folder you are in")
+    teacher_pooler: Annotated[
+        str | None,
+        Setting(
+            "The teacher's pooling, one of those of --pooler. Default: what its folder says, else cls.",
+            panel=MODELS,
+            choices=POOLINGS,
+            metavar="POOLING",
+        ),
+    ] = None
+    teacher_revision: Annotated[str | None, Setting("Branch, tag or commit of a hub teacher.", panel=MODELS)] = None
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def of(self, ref: str) -> "ModelRef":
+        """The teacher that `ref` names, read this way."""
+        from distilcse_cli.models.reference import ModelRef
+
+        return ModelRef(ref=ref, pooler=self.teacher_pooler, revision=self.teacher_revision)
+
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REF",
+        rich_help_panel=MODELS,
+        help="Model to use: folder, catalogue name, hub id or file of weights."
+        " Default: $DISTILCSE_MODEL, else all-minilm-l6 if it is downloaded.",
+    ),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="REF",
+        rich_help_panel=MODELS,
+        help="Model to score: folder, catalogue name, hub id or file of weights. Repeat it for a row each."
+        " Default: $DISTILCSE_MODEL, else all-minilm-l6 if it is downloaded.",
+    ),
+]
+Teacher = Annotated[
+    str,
+    typer.Option(
+        metavar="REF",
+        rich_help_panel=MODELS,
+        help="Model to learn from: folder, catalogue name, hub id or file of weights.",
+    ),
+]
+Student = Annotated[
+    str,
+    typer.Option(
+        metavar="REF",
+        rich_help_panel=MODELS,
+        help="Model to start from: folder, catalogue name, hub id or file of weights.",
+    ),
+]
+Corpus = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE",
+        rich_help_panel=DATA,
+        help="Sentences: text file (one a line), .gz, .jsonl, .csv, .parquet, or a hub data set id. Repeat it for"
+        " several. Default: News-5m if it is downloaded, else the sentences of news-articles.",
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", rich_help_panel=KEEPING, help="Continue an interrupted run; without one, start it."),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", rich_help_panel=KEEPING, help="Replace the student in OUT, or start an interrupted run anew."
+    ),
+]
+StudentOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        rich_help_panel=OUTPUT,
+        help="Folder for the student; must not exist or be empty."
+        " Default: named after the models, in the working folder.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print the result as JSON.")]

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from distilcse_cli import console
+from distilcse_cli.commands.defaults import say
+from distilcse_cli.commands.options import Grouped
+from distilcse_cli.commands.settings_file import in_the_file
 from distilcse_cli.errors import UsageError
-from distilcse_cli.ranks import in_a_group
+from distilcse_cli.setting import SCHEDULE
 
 PRESETS = ("paper",)
 
@@ -29,8 +31,9 @@ PAPER_DISTILL = {
     "eval_every": 125,
     "patience": 3.0,
     "seed": 1111,
+    "pooler": "cls",
 }
-"""What was published for stage 1, with eight processes; pooling `cls` goes with it."""
+"""The published settings of stage 1, for eight processes."""
 
 PAPER_FINETUNE = {
     "epochs": 5,
@@ -48,8 +51,11 @@ PAPER_FINETUNE = {
     "eval_every": 125,
     "patience": 3.0,
     "seed": 1111,
+    "pooler": "cls",
 }
-"""What was published for stage 2, with four processes; pooling `cls` goes with it."""
+"""The published settings of stage 2, for four processes."""
+PAPER: dict[str | None, dict[str, Any]] = {"distill": PAPER_DISTILL, "finetune": PAPER_FINETUNE}
+"""The preset of each command."""
 
 Rename = Mapping[str, tuple[str, Callable[[str], str] | None]]
 
@@ -79,18 +85,67 @@ AUTHORS_NAMES: Rename = {
 }
 
 
-class AuthorsNamesCommand(TyperCommand):
-    """A command that also takes the names of the authors' scripts; its help does not show them."""
+FINETUNE_NAMES: Rename = {
+    **{name: today for name, today in AUTHORS_NAMES.items() if name != "--queue_len"},
+    "--data_path": ("--triplets", None),
+    "--temp": ("--logit-scale", None),
+}
+"""The same names as stage 2 means them: its scale is no exponent, and it has no queue."""
+
+
+def _use_preset(context: typer.Context, name: str | None) -> str | None:
+    """Make the preset's values the defaults of the options, except where a settings file has others."""
+    if name is not None and not context.resilient_parsing:
+        if name not in PRESETS:
+            raise UsageError(f"--preset is {name!r}, but must be {' or '.join(PRESETS)}")
+        context.default_map = PAPER[context.command.name] | dict(context.default_map or {})
+    return name
+
+
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(PRESETS),
+        is_eager=True,
+        callback=_use_preset,
+        rich_help_panel=SCHEDULE,
+        help="Start from the published settings. Options that are typed, or in --config, count more.",
+    ),
+]
+
+
+class TrainingCommand(Grouped):
+    """A command with a preset that also takes the names of the authors' scripts; its help does not show those."""
 
     renamed: Rename = AUTHORS_NAMES
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put today's names in place of the authors', then parse."""
-        return super().parse_args(ctx, translate(args, self.renamed))
+        """Translate the authors' names, parse, and show where each value of a preset comes from."""
+        rest = super().parse_args(ctx, translate(args, self.renamed))
+        if ctx.params.get("preset") is not None and not ctx.resilient_parsing:
+            say(_preset_table(ctx, PAPER[self.name]))
+        return rest
+
+
+class FinetuneCommand(TrainingCommand):
+    """The same with the names as stage 2 means them."""
+
+    renamed = FINETUNE_NAMES
+
+
+def _preset_table(context: typer.Context, preset: dict[str, Any]) -> str:
+    """A row for each value of a preset: its option, its value now, and who said so."""
+    rows = []
+    for name in preset:
+        source = context.get_parameter_source(name)
+        is_typed = source is not None and source.name == "COMMANDLINE"
+        origin = "as typed" if is_typed else "--config" if name in in_the_file(context) else "published"
+        rows.append((name.removeprefix("num_").replace("_", "-"), str(context.params[name]), origin))
+    return console.table(("setting", "value", "from"), rows, align="l")
 
 
 def translate(arguments: list[str], renamed: Rename) -> list[str]:
-    """Replace option names, and the values that mean something else today.
+    """Replace option names, and values whose meaning has changed.
 
     Both `--name value` and `--name=value` are understood.
     """
@@ -106,32 +161,3 @@ def translate(arguments: list[str], renamed: Rename) -> list[str]:
             convert = None if equals else meaning
         translated.append(argument)
     return translated
-
-
-def with_preset(context: typer.Context, given: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
-    """The values of a preset wherever the command line said nothing, as a table on stderr too.
-
-    Args:
-        context: knows which options were typed.
-        given: name of an option's variable to its value.
-        preset: name to published value.
-    """
-    typed = {name for name in preset if context.get_parameter_source(name).name == "COMMANDLINE"}  # type: ignore[union-attr]
-    values = {name: given[name] if name in typed else value for name, value in preset.items()}
-    rows = [
-        (name.removeprefix("num_").replace("_", "-"), str(values[name]), "as typed" if name in typed else "published")
-        for name in preset
-    ]
-    if in_a_group() or context.params.get("nproc") == 1:  # else the workers will show it
-        console.log(console.table(("setting", "value", "from"), rows, align="l"))
-    return given | values
-
-
-def check_preset(name: str | None) -> None:
-    """Check a `--preset`.
-
-    Raises:
-        UsageError: there is none of that name.
-    """
-    if name is not None and name not in PRESETS:
-        raise UsageError(f"--preset is {name!r}, but must be {' or '.join(PRESETS)}")

@@ -1,1 +1,1 @@
-"""What was kept: glue to the senteval package, and agreement with the teacher."""
+"""Show what a student kept: scores by the senteval package, and a comparison with the teacher."""

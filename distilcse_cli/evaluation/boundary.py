@@ -1,4 +1,4 @@
-"""The one place where errors of the senteval package become errors of this one."""
+"""Turn errors of the senteval package into errors of this one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,20 +11,17 @@ _KINDS: tuple[tuple[type[senteval.SentEvalError], type[DistilCSEError]], ...] = 
     (senteval.DataError, DataError),
     (senteval.EncodingError, ModelError),
 )
-_WHERE_DATA_IS = (
-    "--data DIR names the folder that holds downstream/,"
-    " as unpacked from senteval.tar of the hub's princeton-nlp/datasets-for-simcse"
-)
-_DAMAGED = "unpack senteval.tar again"
+_MISSING = "distilcse download senteval fetches it; --data DIR names another folder that holds downstream/"
+_DAMAGED = "remove the folder, then distilcse download senteval fetches a good copy"
 
 
 @contextmanager
 def senteval_errors() -> Iterator[None]:
-    """Raise an error of senteval as the kind of `DistilCSEError` that has its exit code, message and hint kept."""
+    """Raise an error of senteval as the `DistilCSEError` with the same message, hint and exit code."""
     try:
         yield
     except senteval.SentEvalError as error:
         kind = next((ours for theirs, ours in _KINDS if isinstance(error, theirs)), DistilCSEError)
         is_missing = isinstance(error, senteval.DataError) and not all(file.is_file() for file in error.files)
         hint = error.hint or (_DAMAGED if kind is DataError else None)
-        raise kind(error.message, hint=_WHERE_DATA_IS if is_missing else hint) from error
+        raise kind(error.message, hint=_MISSING if is_missing else hint) from error

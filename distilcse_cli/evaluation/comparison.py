@@ -1,15 +1,14 @@
-"""Students beside their teacher on the same unlabelled sentences: size, speed, agreement."""
+"""Compare students with their teacher on the same unlabelled sentences: size, speed, agreement."""
 
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from distilcse_cli.data.tokens import TokenRows, tokenize
+from distilcse_cli.config import EncodeSettings
+from distilcse_cli.data.tokens import tokenize
+from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.inference import embed_rows
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.agreement import Agreement, agreement
 
@@ -24,7 +23,7 @@ class Comparison:
     num_layers: int
     num_parameters: int
     sentences_per_second: float
-    """Median over the rounds, tokenization not counted."""
+    """Median over the rounds, without tokenization."""
     agreement: Agreement
     """With the teacher; the teacher's own row agrees with itself."""
 
@@ -34,7 +33,7 @@ def compare(
 ) -> list[Comparison]:
     """Compare models with one of them, the teacher.
 
-    The models take turns, so that whatever else the machine does slows them all alike.
+    The models take turns, so that other work of the machine slows all of them alike.
 
     Args:
         models: encoders by name, the teacher among them.
@@ -42,13 +41,15 @@ def compare(
         runtime: device and precision for all of them.
         teacher: its name.
     """
+    settings = EncodeSettings(normalize=True)
     rows = {name: tokenize(sentences, model.tokenizer, model.max_length) for name, model in models.items()}
-    embeddings = {name: _embed(model, rows[name], runtime) for name, model in models.items()}
+    embedders = {name: Embedder(model, runtime, settings) for name, model in models.items()}
+    embeddings = {name: embedder.rows(rows[name]) for name, embedder in embedders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(SPEED_ROUNDS):
-        for name, model in models.items():
+        for name, embedder in embedders.items():
             started = time.perf_counter()
-            _embed(model, rows[name], runtime)
+            embedder.rows(rows[name])
             seconds[name].append(time.perf_counter() - started)
     return [
         Comparison(
@@ -60,7 +61,3 @@ def compare(
         )
         for name, model in models.items()
     ]
-
-
-def _embed(model: SentenceEncoder, rows: TokenRows, runtime: Runtime) -> np.ndarray:
-    return embed_rows(model, rows, runtime, normalize=True)

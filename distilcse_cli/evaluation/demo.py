@@ -1,4 +1,4 @@
-"""The main job from beginning to end on real text: what `make demo` runs."""
+"""The demo: download, extract, distil and compare on real text. `make demo` runs it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from distilcse_cli import catalogue, console
-from distilcse_cli.config import CorpusSettings
+from distilcse_cli.config import NEWS_ARTICLES, CorpusSettings
 from distilcse_cli.data.corpus import prepare_corpus
 from distilcse_cli.errors import DataError
 from distilcse_cli.evaluation.comparison import Comparison, compare
@@ -14,7 +14,7 @@ from distilcse_cli.evaluation.scoring import evaluate_encoder
 from distilcse_cli.evaluation.settings import EvalSettings
 from distilcse_cli.evaluation.tasks import choose_tasks, data_folder, load_data
 from distilcse_cli.files import atomic_path, read_json
-from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
+from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import Runtime, choose_runtime
 from distilcse_cli.training.dev import hold_out
@@ -26,13 +26,11 @@ from senteval.tables import format_score
 TEACHER, ARTICLES = "all-minilm-l6", "news-articles"
 KEEP_LAYERS = (0, 2, 4)
 SENTENCES = "sentences.txt"
-# below five words news text is mostly captions' leftovers, above sixty a splitter has missed something
-CORPUS = CorpusSettings(text_column="text", split_sentences=True, min_words=5, max_words=60)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoReport:
-    """What the demo made and measured."""
+    """The student that the demo made, and its measurements."""
 
     student: Path
     num_sentences: int
@@ -63,7 +61,7 @@ def run_demo(
 
     Args:
         out: folder for the student; one that an earlier demo made is replaced.
-        num_sentences: use the first so many sentences only; None uses all.
+        num_sentences: use only that many sentences, from the first on; None uses all.
         device: as for `choose_runtime`.
         compute_dtype: as for `choose_runtime`.
 
@@ -74,7 +72,7 @@ def run_demo(
     student = out / "student"
     _require_own(student)
     teacher_folder, articles = catalogue.fetch(TEACHER), catalogue.fetch(ARTICLES)
-    corpus = prepare_corpus([str(articles)], CORPUS)
+    corpus = prepare_corpus([str(articles)], NEWS_ARTICLES)
     text = out / SENTENCES
     _write_sentences(text, islice(corpus, num_sentences))
 
@@ -90,9 +88,9 @@ def run_demo(
     corpus = prepare_corpus(sources.corpus, CorpusSettings())
     held_out = corpus.take(hold_out(len(corpus), settings)[1])
     models = {
-        "untrained cut": load_encoder(str(teacher_folder), keep_layers=KEEP_LAYERS),
-        "student": load_encoder(str(student)),
-        "teacher": load_encoder(str(teacher_folder)),
+        "untrained cut": ModelRef(ref=str(teacher_folder), keep_layers=KEEP_LAYERS).load(),
+        "student": ModelRef(ref=str(student)).load(),
+        "teacher": ModelRef(ref=str(teacher_folder)).load(),
     }
     comparisons = compare(models, held_out, runtime, teacher="teacher")
     return DemoReport(
@@ -108,7 +106,7 @@ def run_demo(
 def _distill(
     sources: DistillSources, student: Path, settings: DistillSettings, device: str | None, compute_dtype: str
 ) -> None:
-    """Train the student, from the start whatever there is."""
+    """Train the student from the start, even if an earlier demo has left a part of one."""
     try:
         run(
             sources,
@@ -117,14 +115,14 @@ def _distill(
             corpus_settings=CorpusSettings(),
             device=device,
             compute_dtype=compute_dtype,
-            overwrite=True,  # what an interrupted demo left may be of another --sentences
+            overwrite=True,  # an interrupted demo may have had another --sentences
         )
     except Interrupted as stopped:
-        # a run's own words promise a --resume, which the demo does not have
-        hint = "the same command starts the distillation anew; downloads and the teacher's rows are kept"
+        # the message of a run names --resume, which the demo does not have
+        hint = "the same command starts the distillation again; downloads and the teacher's rows are kept"
         raise Interrupted("interrupted during the distillation", stopped.by, hint=hint) from None
     except NonFiniteLoss as error:
-        # likewise the `--lr` of a run's
+        # likewise --lr
         narrow = choose_runtime(device, compute_dtype).dtype != "float32"
         raise NonFiniteLoss(error.message, hint="try --compute-dtype float32" if narrow else None) from error
 
@@ -134,7 +132,7 @@ def _sts_averages(models: dict[str, SentenceEncoder], runtime: Runtime) -> dict[
     settings = EvalSettings()
     folder = data_folder()
     if not (folder / "downstream").is_dir():
-        console.log("no SentEval data at hand, so no STS column (DISTILCSE_DATA names a folder with senteval/ in it)")
+        console.log("no SentEval data, so no STS column: distilcse download senteval")
         return {}
     data = load_data(choose_tasks("sts", ()), folder, settings)
     return {
@@ -144,7 +142,7 @@ def _sts_averages(models: dict[str, SentenceEncoder], runtime: Runtime) -> dict[
 
 
 def _require_own(student: Path) -> None:
-    """Refuse what no demo made. The student of an earlier one stays until the new one takes its place."""
+    """Refuse a folder that no demo made. The student of an earlier demo stays until the new one replaces it."""
     try:
         if student.exists() and not _is_own(student):
             raise DataError(f"{student} was not made by the demo", hint="choose another --out")
@@ -154,17 +152,17 @@ def _require_own(student: Path) -> None:
 
 def _is_own(student: Path) -> bool:
     try:
-        facts = read_json(student / "distilcse.json")
-        asked = facts["asked"]
+        saved = read_json(student / "distilcse.json")
+        asked = saved["asked"]
         inputs = [Path(path).name for path in asked["corpus"]]
         same = asked["teacher"] == asked["student"] and Path(asked["teacher"]).is_absolute()
-        return facts["stage"] == "distill" and same and inputs == [SENTENCES] and asked["keep_layers"] == [*KEEP_LAYERS]
+        return saved["stage"] == "distill" and same and inputs == [SENTENCES] and asked["keep_layers"] == [*KEEP_LAYERS]
     except (DataError, KeyError, TypeError):
         return False
 
 
 def _write_sentences(text: Path, sentences: Iterable[str]) -> None:
-    """Replace an earlier demo's sentences, which are the same ones or the first of them, but nobody else's text."""
+    """Write the sentences. Only those of an earlier demo are overwritten: the same ones, or the first of them."""
     content = "".join(f"{sentence}\n" for sentence in sentences).encode()
     try:
         earlier = text.read_bytes() if text.exists() else b""

@@ -1,4 +1,4 @@
-"""Results as MTEB keeps them: `MODEL/REVISION/TASK.json`, and `model_meta.json` beside them (MTEB 2.20).
+"""Write results as MTEB stores them: `MODEL/REVISION/TASK.json`, and `model_meta.json` beside them (MTEB 2.20).
 
 MTEB's `ResultCache` finds such a folder under the name `results` in its own.
 """
@@ -19,34 +19,42 @@ MTEB_NAMES = {"MTEB-SICK-R": "SICK-R"}
 NO_REVISION = "no_revision_available"
 
 
-def write(report: Report, folder: Path) -> None:
-    """Write a file for each model and task whose score is defined.
+def write_out(report: Report, out: Path, out_format: str) -> None:
+    """Write the report's results: one file for `senteval`, a folder for `mteb`.
 
     Raises:
-        DataError: the folder cannot be written.
+        DataError: `out` cannot be written.
     """
+    if out_format == "mteb":
+        _write_folder(report, out)
+    else:
+        write_json(out, report.senteval_dict())
+
+
+def _write_folder(report: Report, folder: Path) -> None:
+    """Write a file for each model and task whose score is defined."""
     for label, one in report.by_label.items():
         own = short_name(one.model)
         name = _model_name(own if label == TEACHER and own not in report.by_label else label)
-        place = folder / name.replace("/", "__").replace(" ", "_") / (one.revision or NO_REVISION)
+        model_folder = folder / name.replace("/", "__").replace(" ", "_") / (one.revision or NO_REVISION)
         for task, score in one.results.scores.items():
             scores = _scores(score, is_dev=report.settings.mode == "dev")
             if scores is None:
                 console.warn(f"{task}: no MTEB file for {label}, since the score is undefined")
                 continue
             result = _task_result(task, scores, one, report)
-            write_json(place / f"{result['task_name']}.json", result)
-        write_json(place / "model_meta.json", _model_meta(name, one))
+            write_json(model_folder / f"{result['task_name']}.json", result)
+        write_json(model_folder / "model_meta.json", _model_meta(name, one))
 
 
 def _model_name(name: str) -> str:
-    """A name of the only form that MTEB takes, `organization/model`."""
+    """A name in the form that MTEB requires, `organization/model`."""
     is_hub_id = name.count("/") == 1 and all(name.split("/"))
     return name if is_hub_id else f"local/{name.strip('/').replace('/', '-')}"
 
 
 def _task_result(task: str, scores: dict[str, float], one: Evaluation, report: Report) -> dict[str, Any]:
-    """MTEB's `TaskResult`. What only MTEB can say of itself, its version and its data's revision, is not claimed."""
+    """MTEB's `TaskResult`, without MTEB's version and data revision, which only MTEB itself can state."""
     split = "validation" if report.settings.mode == "dev" else "test"
     return {
         "dataset_revision": f"senteval-{report.data.fingerprints[task][:40]}",
@@ -69,14 +77,14 @@ def _scores(score: Score, *, is_dev: bool) -> dict[str, float] | None:
     if not isinstance(score, StsScore):
         main = score.dev_spearman if is_dev else score.spearman
         return {"pearson": score.pearson / 100, "spearman": score.spearman / 100, "main_score": main / 100}
-    # MTEB's plain names are of the model's own similarity, which is the cosine
+    # MTEB's plain names are for the model's own similarity, here the cosine
     spearman, pearson = score.spearman / 100, score.pearson / 100
     cosines = {"cosine_pearson": pearson, "cosine_spearman": spearman}
     return {"pearson": pearson, "spearman": spearman, **cosines, "main_score": spearman}
 
 
 def _model_meta(name: str, one: Evaluation) -> dict[str, Any]:
-    """MTEB's `ModelMeta`: what is known here, and how the embeddings were made."""
+    """MTEB's `ModelMeta`, as far as it is known here, and how the embeddings were made."""
     return {
         "loader": None,
         "loader_kwargs": one.facts,

@@ -1,20 +1,23 @@
-"""What `distilcse eval` says: tables as in the papers, JSON, and remarks on numbers that are not there."""
+"""The report of `distilcse eval`: tables as in the papers, JSON, and remarks on missing numbers."""
 
+import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from distilcse_cli import console
 from distilcse_cli.evaluation.scoring import Evaluation
-from distilcse_cli.evaluation.settings import EvalSettings
+from distilcse_cli.evaluation.settings import EvalSettings, Mode
 from distilcse_cli.evaluation.tasks import EvalData
-from senteval import STS_TASKS, TRANSFER_TASKS, Results, TransferScore
+from senteval import STS_TASKS, TRANSFER_TASKS, Results, TransferScore, protocol_of
 from senteval.results import Score
 from senteval.tables import Table, other_table, sts_table, transfer_table
 
 TEACHER = "teacher"
+PACKAGES = ("distilcse", "torch", "transformers", "tokenizers", "numpy", "scipy")
+"""Packages whose versions stand in a file of results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,7 @@ class Report:
 
     @cached_property
     def by_label(self) -> dict[str, Evaluation]:
-        """Evaluations by a short name of their model, no two alike; the teacher comes first and is called that."""
+        """Evaluations by a short, unique name of their model. The teacher comes first, as `teacher`."""
         labeled = {TEACHER: self.teacher} if self.teacher else {}
         for one in self.evaluations:
             name = short_name(one.model)
@@ -43,11 +46,11 @@ class Report:
         return len(self.by_label) == 1
 
     def text(self) -> str:
-        """The tables, each only if one of its tasks was asked for, under a header that says how they came about."""
+        """The tables that have tasks, under a header with the conditions of the evaluation."""
         return "\n".join([f"------ {self.settings.mode} ------", self._conditions(), *map(_draw, self._tables())])
 
     def as_dict(self) -> dict[str, Any]:
-        """Scores × 100, unrounded: of one model, or of several under `results`, with `teacher` if there is one."""
+        """Scores × 100, unrounded: those of one model, or of several under `results`, beside `teacher`."""
         if self.is_single:
             return self._scores(self.evaluations[0])
         results = [self._scores(one) for one in self.evaluations]
@@ -56,6 +59,13 @@ class Report:
         for one, entry in zip(self.evaluations, results, strict=True):
             entry["difference"] = self._difference(one, self.teacher)
         return {"teacher": self._scores(self.teacher), "results": results}
+
+    def senteval_dict(self) -> dict[str, Any]:
+        """SentEval's results by task, and `settings`: of one model, or of several under `results`, `teacher`."""
+        if self.is_single:
+            return self._senteval_entry(self.evaluations[0])
+        results = {"results": [self._senteval_entry(one) for one in self.evaluations]}
+        return {"teacher": self._senteval_entry(self.teacher), **results} if self.teacher else results
 
     def remarks(self) -> list[str]:
         """Why numbers are missing."""
@@ -71,7 +81,7 @@ class Report:
         return lines
 
     def average_names(self) -> dict[str, tuple[str, ...]]:
-        """The averages that are reported: one for each table that was asked for, with its tasks."""
+        """The averages to report: one for each table that has tasks, with its tasks."""
         averages = {"avg_sts": STS_TASKS, "avg_transfer": TRANSFER_TASKS}
         return {name: tasks for name, tasks in averages.items() if set(tasks) & set(self.data.names)}
 
@@ -80,14 +90,14 @@ class Report:
         pooler = ", ".join(set(poolers.values()))
         if len(set(poolers.values())) > 1:
             pooler = ", ".join(f"{name} ({label})" for label, name in poolers.items())
-        facts = [f"mode {self.settings.mode}", f"pooler {pooler}", f"aggregation {self.settings.aggregation}"]
+        parts = [f"mode {self.settings.mode}", f"pooler {pooler}", f"aggregation {self.settings.aggregation}"]
         if self.is_single:
-            facts.insert(0, f"model {self.evaluations[0].model}")
+            parts.insert(0, f"model {self.evaluations[0].model}")
         if self.teacher:
-            facts.insert(0, f"teacher {self.teacher.model}")
+            parts.insert(0, f"teacher {self.teacher.model}")
         if self.settings.stsb_text == "raw":
-            facts.append("raw STSBenchmark text")
-        return ", ".join([*facts, f"embeddings {'normalized' if self.settings.normalize else 'not normalized'}"])
+            parts.append("raw STSBenchmark text")
+        return ", ".join([*parts, f"embeddings {'normalized' if self.settings.normalize else 'not normalized'}"])
 
     def _tables(self) -> list[Table]:
         results: Mapping[str, Results] | Results = {label: one.results for label, one in self.by_label.items()}
@@ -109,13 +119,31 @@ class Report:
             "mode": self.settings.mode,
             "aggregation": self.settings.aggregation,
         }
-        # what is said only where it is not as in SentEval, so that programs written for that find what they know
+        # only where it differs from SentEval, so that programs written for SentEval find the fields they know
         if self.settings.normalize:
             entry["normalize"] = True
         if self.settings.stsb_text != "tokenized":
             entry["stsb_text"] = self.settings.stsb_text
         entry["tasks"] = {task: _score_dict(score) for task, score in one.results.scores.items()}
         return entry | {name: one.results.average(tasks) for name, tasks in self.average_names().items()}
+
+    def _senteval_entry(self, one: Evaluation) -> dict[str, Any]:
+        settings = {
+            "model": one.model,
+            "revision": one.revision,
+            "pooler": one.pooler,
+            "mode": self.settings.mode,
+            "aggregation": self.settings.aggregation,
+            "stsb_text": self.settings.stsb_text,
+            "exact_sequential": self.settings.exact_sequential,
+            "seed": protocol_of(cast(Mode, self.settings.mode)).settings.seed,
+            **one.facts,
+            "data": str(self.data.folder),
+            "data_fingerprints": self.data.fingerprints,
+            "dates": one.dates,
+            "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
+        }
+        return {**one.results.tasks, "settings": settings}
 
     def _difference(self, one: Evaluation, other: Evaluation) -> dict[str, Any]:
         pairs = {task: (one.results.headline(task), other.results.headline(task)) for task in one.results.scores}
@@ -125,12 +153,12 @@ class Report:
 
 
 def _score_dict(score: Score) -> dict[str, Any]:
-    """A score's fields, those apart that only some scores have."""
+    """A score's fields, without those that are None and that only some scores have."""
     return {name: value for name, value in asdict(score).items() if value is not None or name not in ("reason", "f1")}
 
 
 def short_name(ref: str) -> str:
-    """A local folder's own name; any other reference as it is."""
+    """The last part of a local folder's name; any other reference unchanged."""
     path = Path(ref).expanduser()
     return path.resolve().name if path.is_dir() else ref
 

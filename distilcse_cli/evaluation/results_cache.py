@@ -1,7 +1,7 @@
 """Scores of earlier runs, a file for each model, task and choice of settings.
 
-A file's name is the hash of everything that the score depends on, so what is found is right; how
-sentences are batched is not among it, though it may change the last digit of an embedding.
+A file's name is the hash of everything that the score depends on, so a file that is found is right. The size of
+the batches is not part of it, though it may change the last digit of an embedding.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _SCORES: dict[str, type[StsScore] | type[TransferScore] | type[RegressorScore]] 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """What a task came to."""
+    """A task's score, and when it was made."""
 
     score: Score
     nested: dict[str, Any]
@@ -41,7 +41,7 @@ def now() -> str:
 
 
 def read(facts: dict[str, Any]) -> TaskResult | None:
-    """The result that rests on the same facts, if an earlier run of this release has kept it."""
+    """The result that depends on the same facts, if an earlier run of this release has kept it."""
     try:
         kept = read_json(_path(facts))
         kind = _SCORES[kept["kind"]]

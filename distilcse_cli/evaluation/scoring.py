@@ -1,8 +1,7 @@
-"""One model on SentEval's tasks: encoded once, scored task by task, each result kept as soon as it is there."""
+"""Score one model on SentEval's tasks: encode once, score task by task, keep each result at once."""
 
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -12,22 +11,21 @@ from distilcse_cli.data.tokens import tokenizer_fingerprint
 from distilcse_cli.errors import ModelError
 from distilcse_cli.evaluation import results_cache
 from distilcse_cli.evaluation.boundary import senteval_errors
-from distilcse_cli.evaluation.embedding import embed_all
 from distilcse_cli.evaluation.results_cache import TaskResult
 from distilcse_cli.evaluation.settings import Aggregation, EvalSettings, Mode
 from distilcse_cli.evaluation.tasks import EvalData
+from distilcse_cli.models.embed import NUMERICS, Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.inference import NUMERICS
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 from senteval import Protocol, Results, evaluate_loaded, protocol_of
-from senteval.embedding import Embeddings, encode_distinct
+from senteval.embedding import Embeddings
 from senteval.loading import TaskData
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A model's results, and what they rest on."""
+    """A model's results, and the facts that they depend on."""
 
     model: str
     """The reference as typed."""
@@ -41,8 +39,6 @@ class Evaluation:
     results: Results
     dates: dict[str, str]
     """When each task was scored."""
-    num_reused: int
-    """Tasks whose results are those of an earlier run."""
 
 
 def evaluate_encoder(
@@ -54,14 +50,15 @@ def evaluate_encoder(
     revision: str | None = None,
     ranks: Ranks = ALONE,
 ) -> Evaluation:
-    """Score an encoder on tasks, re-using results of earlier runs that rest on the same facts.
+    """Score an encoder on tasks; results of earlier runs that depend on the same facts are used again.
 
     Several processes embed together, and rank 0 scores; all get the evaluation.
 
     Raises:
         ModelError: an embedding is not finite; its sentence is named.
     """
-    facts = model_facts(encoder, settings, runtime)
+    embedder = Embedder(encoder, runtime, settings.encode_settings(), ranks)
+    facts = model_facts(embedder)
     protocol = protocol_of(cast(Mode, settings.mode), sequential=settings.exact_sequential)
     task_facts = {task.task.name: facts | _task_facts(task, data, settings, protocol) for task in data.tasks}
     done = ranks.on_main(lambda: {} if settings.overwrite else _earlier(task_facts))
@@ -69,18 +66,19 @@ def evaluate_encoder(
         console.log(
             f"{encoder.source}: results of {len(done)} of {len(data.tasks)} tasks re-used (--overwrite runs them again)"
         )
-    num_reused = len(done)
     missing = [task for task in data.tasks if task.task.name not in done]
-    with ranks.told_once(ModelError), senteval_errors():
-        embed = partial(_embed, encoder, runtime, settings, ranks)
-        embeddings = encode_distinct(embed, (sentence for task in missing for sentence in task.sentences()))
+    sentences = list(dict.fromkeys(sentence for task in missing for sentence in task.sentences()))
+    if sentences:
+        console.log(f"encoding with {encoder.source}, pooling {encoder.pooling}, on {runtime}{ranks}")
+    with ranks.told_once(ModelError):
+        embeddings = Embeddings(sentences, embedder.longest_first(sentences))
 
     def score_missing() -> tuple[dict[str, TaskResult], dict[str, str]]:
         new: dict[str, TaskResult] = {}
         skipped: dict[str, str] = {}
         for number, task in enumerate(missing, start=1):
             name = task.task.name
-            one = _score(task, embeddings, settings, protocol, place=f"{number} of {len(missing)}")
+            one = _score(task, embeddings, settings, protocol, number=f"{number} of {len(missing)}")
             skipped |= one.skipped
             if name in one.scores:
                 new[name] = TaskResult(score=one.scores[name], nested=one.tasks[name], date=results_cache.now())
@@ -99,7 +97,6 @@ def evaluate_encoder(
         embedding_dim=encoder.embedding_dim,
         results=_in_order(data, settings, done, skipped, len(embeddings)),
         dates={name: done[name].date for name in data.names if name in done},
-        num_reused=num_reused,
     )
 
 
@@ -108,23 +105,24 @@ def _earlier(task_facts: dict[str, dict[str, Any]]) -> dict[str, TaskResult]:
     return {name: result for name, result in found.items() if result is not None}
 
 
-def model_facts(encoder: SentenceEncoder, settings: EvalSettings, runtime: Runtime) -> dict[str, Any]:
-    """Everything on the model's side that its scores depend on."""
+def model_facts(embedder: Embedder) -> dict[str, Any]:
+    """Everything that the scores depend on, on the model's side."""
+    encoder, runtime = embedder.encoder, embedder.runtime
     return {
         "model_fingerprint": encoder.fingerprint,
         "tokenizer_fingerprint": tokenizer_fingerprint(encoder.tokenizer),
         "pooling": encoder.pooling,
-        "normalize": settings.normalize,
-        "max_length": settings.max_length or encoder.max_length,
+        "normalize": embedder.normalize,
+        "max_length": embedder.max_length,
         "dtype": runtime.dtype,
-        "device": runtime.device.partition(":")[0],
+        "device": runtime.device_type,
         "torch_version": torch.__version__,
         "numerics": NUMERICS,
     }
 
 
 def _task_facts(task: TaskData, data: EvalData, settings: EvalSettings, protocol: Protocol) -> dict[str, Any]:
-    """Everything on the task's side: not the mode itself, but what it changes."""
+    """Everything that a score depends on, on the task's side: not the mode itself, but what it changes."""
     facts = {"task": task.task.name, "data": data.fingerprints[task.task.name]}
     match task.task.kind:
         case "sts":
@@ -134,31 +132,24 @@ def _task_facts(task: TaskData, data: EvalData, settings: EvalSettings, protocol
     return facts | asdict(protocol)
 
 
-def _embed(
-    encoder: SentenceEncoder, runtime: Runtime, settings: EvalSettings, ranks: Ranks, sentences: list[str]
-) -> Any:
-    console.log(f"encoding with {encoder.source}, pooling {encoder.pooling}, on {runtime}{ranks}")
-    return embed_all(encoder, sentences, runtime, settings.encode_settings(), ranks)
-
-
 def _score(
-    task: TaskData, embeddings: Embeddings, settings: EvalSettings, protocol: Protocol, *, place: str
+    task: TaskData, embeddings: Embeddings, settings: EvalSettings, protocol: Protocol, *, number: str
 ) -> Results:
     unit = "epochs" if task.task.kind == "regressor" else "classifiers"
-    with closing(_TaskProgress(f"{task.task.name}, task {place}", unit)) as progress:
+    with closing(_TaskProgress(f"{task.task.name}, task {number}", unit)) as progress:
         return evaluate_loaded(
-            embeddings.of,
+            embeddings,
             [task],
             mode=cast(Mode, settings.mode),
             aggregation=cast(Aggregation, settings.aggregation),
             protocol=protocol,
-            # a correlation takes no time to speak of
+            # a correlation takes next to no time
             progress=None if task.task.kind == "sts" else progress,
         )
 
 
 class _TaskProgress:
-    """Progress of a task that trains something; how much there is to do comes with the first call."""
+    """Progress of a task that trains something; the first call tells how many steps there are."""
 
     def __init__(self, description: str, unit: str) -> None:
         self.description, self.unit = description, unit
@@ -177,7 +168,7 @@ class _TaskProgress:
 def _in_order(
     data: EvalData, settings: EvalSettings, done: dict[str, TaskResult], skipped: dict[str, str], num_sentences: int
 ) -> Results:
-    """All results, in the order in which the tasks were asked for."""
+    """All results, in the order in which the tasks were named."""
     return Results(
         mode=cast(Mode, settings.mode),
         aggregation=cast(Aggregation, settings.aggregation),

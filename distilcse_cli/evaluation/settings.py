@@ -20,7 +20,7 @@ OUT_FORMATS = ("senteval", "mteb")
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSettings:
-    """What a score depends on besides the model, the data and the task; and how much goes through the model at once."""
+    """What a score depends on besides the model, the data and the task; and the size of the batches."""
 
     mode: Annotated[
         str,
@@ -58,7 +58,7 @@ class EvalSettings:
         check(self)
 
     def encode_settings(self) -> EncodeSettings:
-        """The part that decides what embeddings come out of a model."""
+        """The settings that the embeddings depend on."""
         return EncodeSettings(
             batch_tokens=self.batch_tokens, max_length=self.max_length, normalize=self.normalize, dtype="float32"
         )
@@ -75,7 +75,7 @@ def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def check_out(out: Path | None, out_format: str, settings: EvalSettings) -> None:
-    """Find out before anything is computed whether results can be written there and in that form.
+    """Check before anything is computed that results can be written to `out` in that form.
 
     Raises:
         UsageError: they cannot.

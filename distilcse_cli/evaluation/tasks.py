@@ -1,4 +1,4 @@
-"""Which tasks an evaluation runs, where their data is, and reading it before any model is loaded."""
+"""Choose an evaluation's tasks, find their data, and read it before any model is loaded."""
 
 import hashlib
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class EvalData:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the tasks, in the order asked for."""
+        """Names of the tasks, in the order in which they were named."""
         return tuple(data.task.name for data in self.tasks)
 
 
@@ -59,7 +59,7 @@ def choose_tasks(task_set: str | None, tasks: Sequence[str]) -> tuple[str, ...]:
 
 
 def data_folder(given: Path | None = None) -> Path:
-    """The folder that holds `downstream/`: the one given, else where `senteval_folder` finds it."""
+    """The folder that holds `downstream/`: the given one, else the one that `senteval_folder` finds."""
     return senteval_folder() if given is None else given.expanduser()
 
 
@@ -72,7 +72,7 @@ def load_data(names: Sequence[str], folder: Path, settings: EvalSettings) -> Eva
         settings: the mode decides which splits are needed, `stsb_text` which files STSBenchmark is read from.
 
     Raises:
-        UsageError: raw STSBenchmark text is asked for without that task.
+        UsageError: raw STSBenchmark text is wanted without that task.
         DataError: files are missing (all are named before any is read), malformed or not of the known size.
     """
     mode = cast(Mode, settings.mode)

@@ -1,1 +1,1 @@
-"""Sentence encoders: pooling, references, and the folders students are saved in."""
+"""From a model as named to vectors: references, encoders, poolings, embedding, and saved folders."""

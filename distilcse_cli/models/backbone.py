@@ -1,7 +1,7 @@
-"""The two things transformers loads from a folder, a backbone and a tokenizer, checked.
+"""Load a backbone and a tokenizer with transformers, and check them.
 
-transformers fills missing weights with random numbers and makes up a vocabulary of five tokens
-where there is none; here both are errors. No code that comes with a model is run.
+transformers fills missing weights with random numbers, and makes up a vocabulary of five tokens if a folder has
+none. Here both are errors. Code that comes with a model is never run.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,10 +23,10 @@ _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' warnings and bars off the screen.
+    """Keep transformers' warnings and progress bars off the screen.
 
-    A bar would count the tensors of a file that is there already, without a word of which model, between the
-    lines of a command that loads three.
+    A bar would count the tensors of a local file without naming the model, amid the output of a command that loads
+    three models.
     """
     from transformers.utils import logging
 
@@ -42,9 +42,9 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def load_backbone(folder: Path) -> Any:
-    """Load a transformers encoder in fp32, eval mode, with fused attention where it has that.
+    """Load a transformers encoder in fp32, eval mode, with fused attention if it has that.
 
-    Its `pooler` is None where the checkpoint has no weights for it.
+    Its `pooler` is None if the checkpoint has no weights for it.
 
     Raises:
         ModelError: not loadable, an encoder-decoder, or weights are missing or of another shape.
@@ -59,9 +59,9 @@ def load_backbone(folder: Path) -> Any:
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are in `info`, whereas the exception does not name them
+                ignore_mismatched_sizes=True,  # `info` names them, the exception would not
             )
-        except Exception as error:  # whatever goes wrong in there, it is the folder's files that are wrong
+        except Exception as error:  # whatever it is, the folder's files are at fault
             raise _not_loadable(folder, error) from error
     kind = model.config.model_type
     _leave_code_out(folder, model.config)
@@ -82,7 +82,7 @@ def load_backbone(folder: Path) -> Any:
 
 
 def require_finite(source: object, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Check that no weight is NaN or infinite: a model with one would pass on nothing else.
+    """Check that no weight is NaN or infinite: one of them would spread to every embedding.
 
     Raises:
         ModelError: naming the first such tensor of `source`.
@@ -111,10 +111,10 @@ def load_config(folder: Path) -> Any:
 
 
 def build_backbone(config: Any) -> Any:
-    """Make an encoder of this configuration, in fp32, whose weights are still to be filled in.
+    """Make an encoder of this configuration, in fp32; its weights must be filled in afterwards.
 
     Raises:
-        ModelError: the configuration contradicts itself, or is no encoder's.
+        ModelError: the configuration contradicts itself, or is not that of an encoder.
     """
     from transformers import AutoModel
 
@@ -128,10 +128,10 @@ def build_backbone(config: Any) -> Any:
 
 
 def load_tokenizer(folder: Path, num_embeddings: int, *, lower_case: bool = False) -> Any:
-    """Load the folder's fast tokenizer and check that it fits a model with so many token embeddings.
+    """Load the folder's fast tokenizer and check that it fits a model with `num_embeddings` token embeddings.
 
     Raises:
-        ModelError: none there, a slow one, one without words or padding, or with more tokens than embeddings.
+        ModelError: there is none, or it is slow, has no words or no padding, or has more tokens than embeddings.
     """
     from transformers import AutoTokenizer
 
@@ -153,7 +153,7 @@ def load_tokenizer(folder: Path, num_embeddings: int, *, lower_case: bool = Fals
             f"the tokenizer of {folder} has {len(tokenizer)} tokens, but the model has embeddings for {num_embeddings}",
             hint="they are of different models",
         )
-    # saved with a student, it would name code that is not there
+    # saved with a student, it would name code that the student does not have
     tokenizer.init_kwargs.pop("auto_map", None)
     if lower_case:
         _lower_case(tokenizer)
@@ -161,27 +161,25 @@ def load_tokenizer(folder: Path, num_embeddings: int, *, lower_case: bool = Fals
 
 
 def _leave_code_out(folder: Path, config: Any) -> None:
-    """Say that a model's own code is not run, and forget where it is: no student may name it as its own."""
+    """Warn that a model's own code is not run, and drop its address, so that no student carries it on."""
     if getattr(config, "auto_map", None):
-        console.warn(
-            f"{folder} brings code of its own, which is not run: read as transformers' own {config.model_type}"
-        )
+        console.warn(f"{folder} brings its own code, which is not run: read as transformers' own {config.model_type}")
         del config.auto_map
 
 
 def _not_loadable(folder: Path, error: Exception) -> ModelError:
     if "custom code" in str(error):
         return ModelError(
-            f"cannot load {folder}: it brings code of its own, which is never run",
+            f"cannot load {folder}: it brings its own code, which is never run",
             hint="name a model of an architecture that transformers has itself",
         )
     return ModelError(f"cannot load {folder}: {_first_line(error)}", hint=_DAMAGED)
 
 
 def is_bert_kind(backbone: Any) -> bool:
-    """Whether its layers are BERT's, name by name, so that other code can compute them.
+    """Whether its layers have BERT's structure and names, so that other code can compute them.
 
-    These architectures differ in their embedding layers, which are to be run as they are.
+    These architectures differ in their embedding layers, which have to be run as they are.
     """
     return backbone.config.model_type in _BERT_KIND and not backbone.config.is_decoder
 
@@ -191,7 +189,7 @@ def num_positions(backbone: Any) -> int | None:
     limit = getattr(backbone.config, "max_position_embeddings", None)
     if limit is None or limit <= 0:
         return None
-    # RoBERTa's kind count positions from behind the padding token's id
+    # RoBERTa's kind counts positions from the padding token's id + 1
     padding = getattr(getattr(backbone, "embeddings", None), "padding_idx", None)
     return limit if padding is None else limit - padding - 1
 

@@ -1,7 +1,7 @@
-"""A file of weights made into a model folder that every program loads."""
+"""Make a file of weights into a model folder that every program loads."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,14 @@ import torch
 from distilcse_cli import __version__
 from distilcse_cli.errors import UsageError
 from distilcse_cli.files import sha256_file
-from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
+from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.folder import save_student
-from distilcse_cli.models.weights_file import find_weights
+from distilcse_cli.models.reference import ModelRef, find_weights
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What became of a file of weights."""
+    """What was made of a file of weights."""
 
     folder: Path
     source: str
@@ -36,30 +36,26 @@ class Conversion:
         return dataclasses.asdict(self) | {"folder": str(self.folder)}
 
 
-def convert(
-    ref: str,
-    out: Path,
-    *,
-    base: str | None = None,
-    tokenizer: str | None = None,
-    pooler: str | None = None,
-    max_length: int | None = None,
-    revision: str | None = None,
-) -> Conversion:
-    """Write the model folder of a file of weights. Arguments as for `load_encoder`.
+def convert(model: ModelRef, out: Path, *, max_length: int | None = None) -> Conversion:
+    """Write the model folder of a file of weights.
+
+    Args:
+        model: the file, and what it lacks.
+        out: must not exist, or be empty.
+        max_length: most tokens of a sentence; None takes the model's own limit.
 
     Raises:
-        UsageError: `ref` is no file of weights.
+        UsageError: `model` is no file of weights.
         DataError: `out` has something in it, or cannot be written.
         ModelError: the file, the base or the tokenizer is unfit.
     """
-    file = find_weights(ref, revision=revision)
+    file = find_weights(model.ref, model.revision)
     if file is None:
-        raise UsageError(f"{ref} is no file of weights", hint="a model folder or hub model needs no conversion")
-    encoder = load_encoder(ref, pooler=pooler, revision=revision, max_length=max_length, base=base, tokenizer=tokenizer)
+        raise UsageError(f"{model.ref} is no file of weights", hint="a model folder or hub model needs no conversion")
+    encoder = replace(model, path=file).load(max_length=max_length)
     report = Conversion(
         folder=out,
-        source=ref,
+        source=model.ref,
         sha256=sha256_file(file),
         architecture=encoder.backbone.config.model_type,
         num_layers=encoder.num_layers,
@@ -68,18 +64,18 @@ def convert(
         pooling=encoder.pooling,
         max_length=encoder.max_length,
     )
-    save_student(encoder, out, card=_card(file.name, encoder, report), settings=_settings(report, base, tokenizer))
+    save_student(encoder, out, card=_card(file.name, encoder, report), settings=_settings(report, model))
     return report
 
 
-def _settings(report: Conversion, base: str | None, tokenizer: str | None) -> dict[str, Any]:
+def _settings(report: Conversion, model: ModelRef) -> dict[str, Any]:
     import transformers
 
     return {
         "stage": "convert",
         "versions": {"distilcse": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
-        "base": base,
-        "tokenizer": tokenizer,
+        "base": model.base,
+        "tokenizer": model.tokenizer,
         "result": report.as_dict(),
     }
 

@@ -1,24 +1,23 @@
-"""The sentence encoder: a transformers backbone, a pooling, and the dense layers behind it."""
+"""The sentence encoder: a transformers backbone, a pooling, and the dense layers after it."""
 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from distilcse_cli import console
-from distilcse_cli.config import POOLINGS
 from distilcse_cli.errors import ModelError, UsageError
 from distilcse_cli.models.backbone import load_backbone, load_tokenizer, num_positions
-from distilcse_cli.models.dense import Dense
 from distilcse_cli.models.first_token import first_token, reads_first_token
 from distilcse_cli.models.layout import Layout, read_layout
-from distilcse_cli.models.pooling import needs_hidden_states, pool
-from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.models.pooling import DEFAULT, POOLINGS, Dense, needs_hidden_states, pool
+from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.surgery import cut_layers
-from distilcse_cli.models.weights_file import Parts, find_weights, load_weights
+from distilcse_cli.models.weights_file import Parts, load_weights
 
 ATTENTION = ("sdpa", "eager")
 
@@ -35,11 +34,10 @@ class SentenceEncoder(nn.Module):
     """Token ids in, one vector a sentence out.
 
     Args:
-        backbone: a transformers encoder. Its own pooler is taken off: it is computed only where
-            the pooling is `cls`, as the first of `dense`.
+        backbone: a transformers encoder. Its own pooler is removed; with pooling `cls` it comes first in `dense`.
         tokenizer: a fast tokenizer.
         pooling: one of `config.POOLINGS`.
-        dense: layers behind the pooling, in their order. `cls` has its dense + tanh here.
+        dense: layers after the pooling, in their order. With `cls` the first is its dense + tanh.
         normalize: whether the model's folder scales embeddings to length 1. `forward` never does.
         max_length: most tokens of a sentence, special tokens included.
         source: the reference it was loaded from, for messages.
@@ -80,17 +78,15 @@ class SentenceEncoder(nn.Module):
             (B, `embedding_dim`) in fp32, autocast or not: pooled, dense layers applied, not normalized.
         """
         if reads_first_token(self.backbone, self.pooling):
-            return self.embed_hidden(first_token(self.backbone, input_ids, attention_mask), attention_mask, None)
-        hidden = needs_hidden_states(self.pooling)
-        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=hidden)
-        return self.embed_hidden(output.last_hidden_state, attention_mask, output.hidden_states if hidden else None)
+            last, states = first_token(self.backbone, input_ids, attention_mask), None
+        else:
+            hidden = needs_hidden_states(self.pooling)
+            output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=hidden)
+            last, states = output.last_hidden_state, output.hidden_states if hidden else None
+        return self.apply_dense(pool(self.pooling, last, attention_mask, states))
 
-    def embed_hidden(self, last: Tensor, attention_mask: Tensor, hidden_states: Sequence[Tensor] | None) -> Tensor:
-        """Pool what came out of the backbone, as `pooling.pool` does, and send it through the dense layers.
-
-        Of `last` a first-token pooling needs no more than (B, 1, H).
-        """
-        pooled = pool(self.pooling, last, attention_mask, hidden_states)
+    def apply_dense(self, pooled: Tensor) -> Tensor:
+        """Send (B, H) pooled vectors through the dense layers, if there are any."""
         if self.dense is None:
             return pooled
         # the last product decides the digits that are written, and costs next to nothing
@@ -122,10 +118,10 @@ class SentenceEncoder(nn.Module):
     def set_attention(self, implementation: str) -> None:
         """Choose how attention is computed: `sdpa` (fused, the default) or `eager` (plain products).
 
-        Both give the same numbers to rounding. On a CPU in bf16 the fused kernel's backward pass takes
+        Both give the same numbers up to rounding. On a CPU in bf16 the fused kernel's backward pass takes
         about twice as long; in fp32 and without gradients it is as fast or a little faster. A last layer
-        of which only the first token is computed always takes the fused kernel, quick for one query. An
-        architecture that has no fused attention (MPNet) stays `eager`.
+        that computes only the first token always uses the fused kernel, which is fast for one query. An
+        architecture without fused attention (MPNet) stays `eager`.
 
         Raises:
             ValueError: neither of the two.
@@ -138,9 +134,9 @@ class SentenceEncoder(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """Hex sha256 of configuration, weights, pooling and dense layers; the tokenizer is not in it.
+        """Hex sha256 of configuration, weights, pooling and dense layers, without the tokenizer.
 
-        Computed when first asked for and again after any weight was changed in place.
+        It is computed on first use, and again after a weight has changed in place.
         """
         tensors = dict(self.state_dict(keep_vars=True))
         state = (self.pooling, *((id(tensor), tensor._version, tensor.dtype) for tensor in tensors.values()))
@@ -164,6 +160,7 @@ def _fingerprint(encoder: SentenceEncoder, tensors: dict[str, Tensor]) -> str:
 def load_encoder(
     ref: str,
     *,
+    path: Path | None = None,
     pooler: str | None = None,
     revision: str | None = None,
     keep_layers: Sequence[int] | None = None,
@@ -171,26 +168,19 @@ def load_encoder(
     base: str | None = None,
     tokenizer: str | None = None,
 ) -> SentenceEncoder:
-    """Load the encoder a reference stands for: fp32, eval mode, on the CPU.
+    """Load an encoder; commands do it by `ModelRef.load`.
 
     Args:
-        ref: local folder, catalogue name, hub id, or file of weights (`.pth`, `.safetensors`).
-        pooler: one of `config.POOLINGS`; None takes the folder's own, else `cls`.
-        revision: branch, tag or commit of a hub model.
-        keep_layers: numbers of the layers to keep, in increasing order; None keeps all.
+        path: the model's folder or file of weights; None finds it.
+        ref, pooler, revision, keep_layers, base, tokenizer: the fields of `ModelRef`.
         max_length: most tokens of a sentence; None takes the folder's own limit.
-        base: for a file of weights, the model whose configuration, tokenizer and pooling it has; None
-            reads the architecture from the tensors.
-        tokenizer: for a file of weights, the model or folder whose tokenizer it has.
 
     Raises:
-        UsageError: a pooling, layer or length that the model does not have; a base of a folder.
-        ModelError: the model cannot be found, loaded, or pooled that way.
-        NetworkError: a download failed.
+        DistilCSEError: as from `ModelRef.load`.
     """
-    if pooler is not None and pooler not in POOLINGS:
-        raise UsageError(f"unknown pooling {pooler!r}", hint=f"one of {', '.join(POOLINGS)}")
-    parts = _parts(ref, revision=revision, base=base, tokenizer=tokenizer)
+    if path is None:
+        path = ModelRef(ref=ref, pooler=pooler, revision=revision).locate()
+    parts = _parts(ref, path, base=base, tokenizer=tokenizer)
     layout = parts.layout
     if layout.prompt:
         console.warn(f"{ref} has a default prompt, {layout.prompt!r}, which is not put before the sentences")
@@ -209,14 +199,13 @@ def load_encoder(
     return encoder.eval()
 
 
-def _parts(ref: str, *, revision: str | None, base: str | None, tokenizer: str | None) -> Parts:
-    weights = find_weights(ref, revision=revision)
-    if weights is not None:
-        return load_weights(ref, weights, base=base, tokenizer=tokenizer)
+def _parts(ref: str, path: Path, *, base: str | None, tokenizer: str | None) -> Parts:
+    if path.is_file():
+        return load_weights(ref, path, base=base, tokenizer=tokenizer)
     if base is not None or tokenizer is not None:
         option = "--tokenizer" if base is None else "--base"
         raise UsageError(f"{option} does not go with {ref}, which is no file of weights", hint="leave it out")
-    layout = read_layout(resolve_reference(ref, revision=revision))
+    layout = read_layout(path)
     backbone = load_backbone(layout.backbone)
     num_embeddings = backbone.get_input_embeddings().num_embeddings
     loaded = load_tokenizer(layout.backbone, num_embeddings, lower_case=layout.lower_case)
@@ -224,32 +213,32 @@ def _parts(ref: str, *, revision: str | None, base: str | None, tokenizer: str |
 
 
 def _choose_pooling(ref: str, layout: Layout, backbone: Any, pooler: str | None) -> tuple[str, Sequence[Dense]]:
-    """The pooling and its dense layers: the one asked for, else the folder's, else `cls`."""
+    """The pooling and its dense layers: the one named, else the folder's, else the default."""
     if pooler is None and layout.problem:
         raise ModelError(
             f"{ref} uses {layout.problem}, which is not supported", hint=f"choose --pooler {' or '.join(POOLINGS)}"
         )
-    wanted = pooler or layout.pooling or "cls"
+    wanted = pooler or layout.pooling or DEFAULT
     own = layout.pooling or layout.problem
     if wanted == layout.pooling:
         return wanted, _fitting(ref, layout.dense, backbone.config.hidden_size)
     if own:
         without = " without its dense layers" if layout.dense else ""
         console.log(f"{ref}: pooling {wanted} as asked for{without}, instead of the model's own, {own}")
-    if wanted != "cls":
+    if not POOLINGS[wanted].dense:
         return wanted, ()
     linear = getattr(getattr(backbone, "pooler", None), "dense", None)
     if not isinstance(linear, nn.Linear):
-        others = [name for name in POOLINGS if name != "cls"]
+        others = [name for name, other in POOLINGS.items() if not other.dense]
         raise ModelError(
-            f"{ref} has no weights for the dense layer that cls pooling needs",
+            f"{ref} has no weights for the dense layer that {wanted} pooling needs",
             hint=f"choose --pooler {' or '.join(others)}",
         )
     return wanted, (Dense(linear, "Tanh"),)
 
 
 def _fitting(ref: str, dense: Sequence[Dense], width: int) -> Sequence[Dense]:
-    """The dense layers, if each takes what comes out of the one before it."""
+    """The dense layers, after a check that each takes as many numbers as the one before it gives."""
     for layer in dense:
         if layer.linear.in_features != width:
             raise ModelError(
@@ -260,11 +249,11 @@ def _fitting(ref: str, dense: Sequence[Dense], width: int) -> Sequence[Dense]:
     return dense
 
 
-def _choose_max_length(ref: str, layout: Layout, backbone: Any, tokenizer: Any, asked: int | None) -> int:
+def _choose_max_length(ref: str, layout: Layout, backbone: Any, tokenizer: Any, wanted: int | None) -> int:
     positions = num_positions(backbone)
-    if asked is None:
+    if wanted is None:
         limits = (tokenizer.model_max_length, positions, layout.max_length)
         return int(min(limit for limit in limits if limit is not None))
-    if positions is not None and asked > positions:
-        raise UsageError(f"--max-length {asked} is more than {ref} can read", hint=f"at most {positions}")
-    return asked
+    if positions is not None and wanted > positions:
+        raise UsageError(f"--max-length {wanted} is more than {ref} can read", hint=f"at most {positions}")
+    return wanted

@@ -1,8 +1,8 @@
-"""First-token pooling without the tokens that it never reads.
+"""First-token pooling without computing the tokens that it does not read.
 
-Of the last layer `cls` and `cls_before_pooler` read one token. The others matter there as keys and values
-only, so queries, the attention's output and the feed-forward block are computed for the first token alone:
-of that layer's twelve products of H x H a token, where the inner width is four times H, two are left.
+`cls` and `cls_before_pooler` read one token of the last layer. The other tokens only serve as keys and
+values there. So queries, the attention's output and the feed-forward block are computed for the first token
+alone. With an inner width of four times H, that leaves two of the layer's twelve H x H products a token.
 
 Shape letters: B sentences, T tokens, H hidden.
 """
@@ -13,18 +13,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distilcse_cli.models.backbone import is_bert_kind
+from distilcse_cli.models.pooling import FIRST_TOKEN, POOLINGS
 
 
 def reads_first_token(backbone: Any, pooling: str) -> bool:
-    """Whether this pooling reads one token of the last layer, and `first_token` can compute it alone."""
-    return pooling.startswith("cls") and is_bert_kind(backbone) and backbone.config.num_hidden_layers > 0
+    """Whether this pooling reads only the first token of the last layer, and `first_token` can compute it alone."""
+    row = POOLINGS[pooling]
+    reads_only_first = row.reads is FIRST_TOKEN and row.mixes is None
+    return reads_only_first and is_bert_kind(backbone) and backbone.config.num_hidden_layers > 0
 
 
 def first_token(backbone: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """The first token's last hidden state, as the backbone computes it.
+    """Compute the first token's last hidden state, equal to the backbone's own up to rounding.
 
     Args:
-        backbone: of BERT's kind, with its gradients and dropout as they are.
+        backbone: of BERT's kind. Its gradients and dropout work as usual.
         input_ids: (B, T) token ids.
         attention_mask: (B, T) 1 at tokens, 0 at padding.
 
@@ -34,7 +37,7 @@ def first_token(backbone: Any, input_ids: Tensor, attention_mask: Tensor) -> Ten
     from transformers.masking_utils import create_bidirectional_mask
 
     states = backbone.embeddings(input_ids=input_ids)
-    # by position, as the second one's name differs between releases; None where nothing is padded
+    # positional arguments, since releases differ in the second one's name; the mask is None if nothing is padded
     mask = create_bidirectional_mask(backbone.config, states, attention_mask)
     *layers, last = backbone.encoder.layer
     for layer in layers:
@@ -43,7 +46,7 @@ def first_token(backbone: Any, input_ids: Tensor, attention_mask: Tensor) -> Ten
 
 
 def _first_of(layer: Any, states: Tensor, mask: Tensor | None) -> Tensor:
-    """(B, T, H) states of all tokens before a layer to the (B, 1, H) of the first behind it."""
+    """(B, T, H) states of all tokens before a layer to (B, 1, H), the first token's after it."""
     attention, first = layer.attention.self, states[:, :1]
 
     def heads(linear: nn.Module, rows: Tensor) -> Tensor:

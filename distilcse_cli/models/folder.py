@@ -3,7 +3,7 @@
 model.safetensors config.json             the backbone; for `cls` also the pooler, under transformers' own names
 tokenizer.json tokenizer_config.json      the tokenizer, with the longest input
 modules.json config_sentence_transformers.json sentence_bert_config.json
-1_Pooling/                                the pooling (behind 1_WeightedLayerPooling/ where two layers are averaged)
+1_Pooling/                                the pooling (after 1_WeightedLayerPooling if two layers are averaged)
 2_Dense/                                  the dense + tanh of `cls`, or a kept projection
 3_Normalize/                              if embeddings are scaled to length 1
 README.md distilcse.json                  the model card; the settings it was made with
@@ -20,9 +20,8 @@ import torch
 
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import atomic_folder, write_json
-from distilcse_cli.models.dense import Dense
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.pooling import layer_weights, needs_hidden_states
+from distilcse_cli.models.pooling import FIRST_TOKEN, MEAN, POOLINGS, Dense, layer_weights
 
 _MODULE_TYPES = "sentence_transformers.models."
 """Module names that every version of sentence-transformers from 2 on finds."""
@@ -33,84 +32,78 @@ def save_student(
 ) -> None:
     """Write a student's whole folder at once.
 
-    `SentenceTransformer(folder).encode` then gives the encoder's own embeddings, in every one of
-    the six poolings, scaled to length 1 if `encoder.normalize`.
+    `SentenceTransformer(folder).encode` then gives the encoder's own embeddings with every pooling,
+    scaled to length 1 if `encoder.normalize`.
 
     Args:
         encoder: the student, on any device.
         folder: must not exist, or be empty.
         card: text of README.md, the model card.
-        settings: what goes into distilcse.json.
-        beside: further files and folders to copy into the folder, such as the metrics of its training.
+        settings: content of distilcse.json.
+        beside: more files and folders to copy into the folder, such as the metrics of the training.
 
     Raises:
         DataError: the folder has something in it, or cannot be written.
     """
-    with atomic_folder(folder) as place:
-        _save_backbone(encoder, place)
-        _save_tokenizer(encoder, place)
-        names = _save_modules(encoder, place)
-        write_json(place / "config_sentence_transformers.json", _sentence_transformers_config())
-        write_json(place / "sentence_bert_config.json", _transformer_config(encoder))
-        write_json(place / "distilcse.json", settings)
-        (place / "modules.json").write_text(_modules_json(names), encoding="utf-8")
-        (place / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
+    with atomic_folder(folder) as target:
+        _save_backbone(encoder, target)
+        _save_tokenizer(encoder, target)
+        names = _save_modules(encoder, target)
+        write_json(target / "config_sentence_transformers.json", _sentence_transformers_config())
+        write_json(target / "sentence_bert_config.json", _transformer_config(encoder))
+        write_json(target / "distilcse.json", settings)
+        (target / "modules.json").write_text(_modules_json(names), encoding="utf-8")
+        (target / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
         for path in beside:
-            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, place / path.name)
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, target / path.name)
 
 
-def _save_backbone(encoder: SentenceEncoder, place: Path) -> None:
+def _save_backbone(encoder: SentenceEncoder, target: Path) -> None:
     backbone = encoder.backbone
     tensors = dict(backbone.state_dict())
-    if encoder.pooling == "cls" and hasattr(backbone, "pooler"):
-        # plain transformers looks for the dense layer here, and not in 2_Dense
+    if POOLINGS[encoder.pooling].dense and hasattr(backbone, "pooler"):
+        # plain transformers looks for the dense layer here, not in 2_Dense
         pooler = encoder.dense[0].linear
         tensors |= {"pooler.dense.weight": pooler.weight.detach(), "pooler.dense.bias": pooler.bias.detach()}
-    _save_tensors(tensors, place)
+    _save_tensors(tensors, target)
     config = copy.deepcopy(backbone.config)
     config.architectures = [type(backbone).__name__]
     config.dtype = str(backbone.dtype).removeprefix("torch.")
-    # sentence-transformers hands the layers to WeightedLayerPooling only if the config says so
-    config.output_hidden_states = needs_hidden_states(encoder.pooling)
-    config.save_pretrained(place)
+    # sentence-transformers passes the layers to WeightedLayerPooling only if the config says so
+    config.output_hidden_states = POOLINGS[encoder.pooling].mixes is not None
+    config.save_pretrained(target)
 
 
-def _save_tokenizer(encoder: SentenceEncoder, place: Path) -> None:
+def _save_tokenizer(encoder: SentenceEncoder, target: Path) -> None:
     tokenizer = copy.deepcopy(encoder.tokenizer)
     tokenizer.model_max_length = encoder.max_length
-    # whoever used the tokenizer last has left its truncation and padding on, which would be saved
+    # truncation and padding of its last use are still on, and would be saved
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     try:
-        tokenizer.save_pretrained(place)
-    except Exception as error:  # the Rust side raises nothing more telling when the disk is full
+        tokenizer.save_pretrained(target)
+    except Exception as error:  # the Rust side raises no better one when the disk is full
         reason = str(error).partition("\n")[0]
         raise DataError(f"cannot write the tokenizer: {reason}", hint="make room, or choose another folder") from error
 
 
-def _save_modules(encoder: SentenceEncoder, place: Path) -> list[str]:
-    """Write the folders of all modules behind the transformer; return the modules' names in order."""
-    hidden = encoder.backbone.config.hidden_size
+def _save_modules(encoder: SentenceEncoder, target: Path) -> list[str]:
+    """Write the folders of all modules after the transformer; return the modules' names in order."""
+    hidden, pooling = encoder.backbone.config.hidden_size, POOLINGS[encoder.pooling]
     names = []
 
     def new_folder(name: str) -> Path:
         names.append(name)
-        folder = place / f"{len(names)}_{name}"
+        folder = target / f"{len(names)}_{name}"
         folder.mkdir()
         return folder
 
-    if needs_hidden_states(encoder.pooling):
-        _save_layer_weights(encoder, new_folder("WeightedLayerPooling"))
-    first_token = encoder.pooling.startswith("cls")
+    if pooling.mixes is not None:
+        _save_layer_weights(encoder, pooling.mixes, new_folder("WeightedLayerPooling"))
+    flags = (FIRST_TOKEN.flag, MEAN.flag, "pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens")
     write_json(
         new_folder("Pooling") / "config.json",
-        {
-            "word_embedding_dimension": hidden,
-            "pooling_mode_cls_token": first_token,
-            "pooling_mode_mean_tokens": not first_token,
-            "pooling_mode_max_tokens": False,
-            "pooling_mode_mean_sqrt_len_tokens": False,
-        },
+        {"word_embedding_dimension": hidden} | dict.fromkeys(flags, False) | {pooling.reads.flag: True},
     )
     for dense in encoder.dense or ():
         _save_dense(dense, new_folder("Dense"))
@@ -119,12 +112,12 @@ def _save_modules(encoder: SentenceEncoder, place: Path) -> list[str]:
     return names
 
 
-def _save_layer_weights(encoder: SentenceEncoder, place: Path) -> None:
+def _save_layer_weights(encoder: SentenceEncoder, mixes: int, target: Path) -> None:
     num_layers = encoder.num_layers
-    weights = torch.tensor(layer_weights(encoder.pooling, num_layers))
-    _save_tensors({"layer_weights": weights}, place)
+    weights = torch.tensor(layer_weights(mixes, num_layers))
+    _save_tensors({"layer_weights": weights}, target)
     write_json(
-        place / "config.json",
+        target / "config.json",
         {
             "word_embedding_dimension": encoder.backbone.config.hidden_size,
             "layer_start": 0,
@@ -133,11 +126,11 @@ def _save_layer_weights(encoder: SentenceEncoder, place: Path) -> None:
     )
 
 
-def _save_dense(dense: Dense, place: Path) -> None:
+def _save_dense(dense: Dense, target: Path) -> None:
     linear, activation = dense.linear, dense.activation
-    _save_tensors({f"linear.{name}": tensor for name, tensor in linear.state_dict().items()}, place)
+    _save_tensors({f"linear.{name}": tensor for name, tensor in linear.state_dict().items()}, target)
     write_json(
-        place / "config.json",
+        target / "config.json",
         {
             "in_features": linear.in_features,
             "out_features": linear.out_features,
@@ -147,12 +140,12 @@ def _save_dense(dense: Dense, place: Path) -> None:
     )
 
 
-def _save_tensors(tensors: dict[str, torch.Tensor], place: Path) -> None:
+def _save_tensors(tensors: dict[str, torch.Tensor], target: Path) -> None:
     from safetensors.torch import save
 
-    # written from here and not by safetensors, which makes files that only their owner may read
+    # not written by safetensors itself, which makes files that only their owner may read
     content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata={"format": "pt"})
-    (place / "model.safetensors").write_bytes(content)
+    (target / "model.safetensors").write_bytes(content)
 
 
 def _modules_json(names: list[str]) -> str:
@@ -167,8 +160,8 @@ def _modules_json(names: list[str]) -> str:
 
 def _transformer_config(encoder: SentenceEncoder) -> dict[str, Any]:
     config: dict[str, Any] = {"max_seq_length": encoder.max_length, "do_lower_case": False}
-    if hasattr(encoder.backbone, "pooler") and encoder.pooling != "cls":
-        # else transformers would make up a pooler of random weights, and say so
+    if hasattr(encoder.backbone, "pooler") and not POOLINGS[encoder.pooling].dense:
+        # else transformers would add a pooler of random weights, with a warning
         config["model_args"] = {"add_pooling_layer": False}
     return config
 

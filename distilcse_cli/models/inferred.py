@@ -1,8 +1,7 @@
-"""The architecture of an encoder, read from the shapes of its tensors.
+"""Read the architecture of an encoder from the shapes of its tensors.
 
-Layers, widths, vocabulary and positions are in the shapes. The number of attention heads is not, and
-neither is what tells a RoBERTa from a BERT, whose tensors have the same names; both are
-concluded, and said aloud.
+The shapes give layers, widths, vocabulary and positions. They do not give the number of attention heads, and
+RoBERTa's tensors have the same names as BERT's. Both are inferred, and the log says how.
 """
 
 import re
@@ -14,14 +13,14 @@ from distilcse_cli.models.state_dict import StateDict
 HEAD_WIDTH = 64
 """Width of an attention head in BERT, RoBERTa, DistilBERT and their small relatives."""
 KNOWN_HEADS = {312: 12, 384: 12}
-"""Widths whose models have other heads: TinyBERT's 4-layer students; MiniLM and what was made from it."""
+"""Heads of models with other widths a head: TinyBERT's 4-layer students; MiniLM and its descendants."""
 _NAMES = {"bert": "BERT", "roberta": "RoBERTa", "distilbert": "DistilBERT", "mpnet": "MPNet"}
 _MARKS = (
     ("distilbert", "transformer.layer.0.attention.q_lin.weight"),
     ("mpnet", "encoder.relative_attention_bias.weight"),
     ("bert", "encoder.layer.0.attention.self.query.weight"),
 )
-"""A tensor that only this architecture has; RoBERTa's are all BERT's."""
+"""A tensor that only this architecture has. RoBERTa has none: its names are all BERT's."""
 _ROBERTA_POSITIONS = 514
 _HINT = "--base REF names the model it was trained from"
 
@@ -30,14 +29,14 @@ def infer_config(state: StateDict, pad_id: int) -> tuple[Any, str]:
     """Build a transformers configuration that fits the tensors.
 
     Args:
-        state: what a file holds.
-        pad_id: of the tokenizer; where RoBERTa's and MPNet's positions start depends on it.
+        state: the tensors of a file.
+        pad_id: the tokenizer's; RoBERTa's and MPNet's positions start after it.
 
     Returns:
-        The configuration, and in words what it is and why.
+        The configuration, and a description of it with its reasons.
 
     Raises:
-        ModelError: an architecture of which the tensors say too little, or a width without known heads.
+        ModelError: an unknown architecture, or a width without a known number of heads.
     """
     from transformers import AutoConfig
 
@@ -75,7 +74,7 @@ def infer_config(state: StateDict, pad_id: int) -> tuple[Any, str]:
 
 
 def _kind(state: StateDict) -> tuple[str, str]:
-    """Name of the architecture in transformers, and what it was concluded from if that needs saying."""
+    """Name of the architecture in transformers, and the reason if it is not obvious."""
     kind = next((kind for kind, mark in _MARKS if mark in state.tensors), None)
     if kind is None:
         raise ModelError(f"cannot tell the architecture of {state.path} from its tensors", hint=_HINT)
@@ -103,7 +102,5 @@ def _heads(state: StateDict, kind: str, width: int) -> tuple[int, str]:
     if width in KNOWN_HEADS:
         return KNOWN_HEADS[width], "known for this width"
     if width % HEAD_WIDTH:
-        raise ModelError(
-            f"{state.path} is {width} wide, which does not tell the number of its attention heads", hint=_HINT
-        )
+        raise ModelError(f"{state.path} is {width} wide, a width without a known number of attention heads", hint=_HINT)
     return width // HEAD_WIDTH, f"taken as {HEAD_WIDTH} wide each"

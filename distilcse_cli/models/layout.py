@@ -1,7 +1,7 @@
-"""What a model folder says about itself: pooling, dense layers, normalization, longest input.
+"""Read what a model folder says about itself: pooling, dense layers, normalization, longest input.
 
-Two layouts are read: sentence-transformers' (`modules.json`, one folder a module; the pooling as
-one name or as the older set of flags) and plain transformers', which says nothing about pooling.
+Two layouts are known. sentence-transformers' has `modules.json` and one folder a module, with the pooling as
+a name or as the older set of flags. Plain transformers' says nothing about pooling.
 """
 
 import json
@@ -12,54 +12,50 @@ from typing import Any
 import torch
 
 from distilcse_cli.errors import ModelError
-from distilcse_cli.models.dense import ACTIVATIONS, Dense
-from distilcse_cli.models.pooling import mixing_pooling
+from distilcse_cli.models.pooling import ACTIVATIONS, MEAN, POOLINGS, Dense, find_pooling, mixed_layer
 from distilcse_cli.models.state_dict import read_tensors, require_floats
 
 _TRANSFORMER_CONFIGS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 _POOLING_FLAGS = {
-    "pooling_mode_cls_token": "cls",
+    **{pooling.reads.flag: pooling.reads.mode for pooling in POOLINGS.values()},
     "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
     "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
 }
 _SENTENCE = "sentence_embedding"
-"""Name under which modules hand the pooled vector on."""
+"""Name under which modules pass the pooled vector on."""
 
 
 @dataclass(kw_only=True)
 class Layout:
-    """How token vectors become embeddings, according to the folder."""
+    """How token vectors become embeddings, as the folder says."""
 
     backbone: Path
     """Folder of the transformers model and its tokenizer."""
     pooling: str | None = None
-    """One of `config.POOLINGS`; None where the folder does not say, or says something else."""
+    """One of `config.POOLINGS`; None if the folder names none, or one that we do not have."""
     problem: str | None = None
-    """What the folder asks for and we cannot do, such as "max pooling"."""
+    """Something that the folder needs and we cannot do, such as "max pooling"."""
     dense: tuple[Dense, ...] = ()
-    """Dense layers behind the pooling."""
+    """Dense layers after the pooling."""
     normalize: bool = False
     """Whether embeddings are scaled to length 1."""
     max_length: int | None = None
-    """Most tokens of a sentence; None where the folder does not say."""
+    """Most tokens of a sentence; None if the folder does not say."""
     lower_case: bool = False
-    """Whether text is lower-cased before the tokenizer sees it."""
+    """Whether text is lower-cased before the tokenizer gets it."""
     prompt: str | None = None
     """Text that sentence-transformers puts before every sentence."""
 
 
 class _Unsupported(Exception):
-    """The folder asks for something else than a pooling of ours, with dense layers behind it."""
+    """The folder describes something other than one of our poolings with dense layers after it."""
 
 
 def read_layout(folder: Path) -> Layout:
-    """Read the modules of a sentence-transformers folder; for plain transformers all is left open.
+    """Read the modules of a sentence-transformers folder; for plain transformers only the folder is known.
 
     Raises:
-        ModelError: a file that `modules.json` promises is missing or broken.
+        ModelError: a file that `modules.json` names is missing or broken.
     """
     if not (folder / "modules.json").is_file():
         return Layout(backbone=folder)
@@ -67,40 +63,40 @@ def read_layout(folder: Path) -> Layout:
     if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
         raise ModelError(f"{folder / 'modules.json'} should hold a list of modules", hint="the folder is damaged")
     layout = Layout(backbone=folder, prompt=_default_prompt(folder))
-    for module in modules:
-        kind = str(module.get("type"))
-        place = folder / str(module.get("path", ""))
+    for entry in modules:
+        kind = str(entry.get("type"))
         try:
             if not kind.startswith("sentence_transformers."):
-                raise _Unsupported(f"{kind}, which is code of its own")
-            _read_module(layout, kind.rpartition(".")[2], place)
+                raise _Unsupported(f"{kind}, which is the model's own code")
+            _read_module(layout, kind.rpartition(".")[2], folder / str(entry.get("path", "")))
         except _Unsupported as error:
             layout.problem = layout.problem or str(error)
-    if layout.pooling == "cls_before_pooler" and layout.dense and layout.dense[0].activation_name == "Tanh":
-        layout.pooling = "cls"
+    if layout.pooling and layout.dense and layout.dense[0].activation_name == "Tanh":
+        pooling = POOLINGS[layout.pooling]
+        layout.pooling = find_pooling(pooling.reads.mode, mixes=pooling.mixes, dense=True)
     if layout.problem:
         layout.pooling = None
     return layout
 
 
-def _read_module(layout: Layout, kind: str, place: Path) -> None:
-    """Add what one module does to the layout; modules come in the order they run."""
+def _read_module(layout: Layout, kind: str, module: Path) -> None:
+    """Add one module to the layout. Modules come in the order in which they run."""
     if kind == "Transformer":
-        layout.backbone = place
-        settings = _transformer_settings(place)
+        layout.backbone = module
+        settings = _transformer_settings(module)
         length = settings.get("max_seq_length")
         if length is not None and not (isinstance(length, int) and length > 0):
-            raise ModelError(f"{place} has a max_seq_length of {length!r}", hint="the model folder is damaged")
+            raise ModelError(f"{module} has a max_seq_length of {length!r}", hint="the model folder is damaged")
         layout.max_length = length
         layout.lower_case = bool(settings.get("do_lower_case"))
     elif kind == "WeightedLayerPooling":
-        layout.pooling = _mixing_pooling(place)
+        layout.pooling = _mixing_pooling(module)
     elif kind == "Pooling":
-        layout.pooling = _pooling(place, layout.pooling)
+        layout.pooling = _pooling(module, layout.pooling)
     elif kind == "Dense":
         if layout.pooling is None or layout.normalize:
-            raise _Unsupported("a dense layer that does not come right behind the pooling")
-        layout.dense += (_read_dense(place),)
+            raise _Unsupported("a dense layer that does not come right after the pooling")
+        layout.dense += (_read_dense(module),)
     elif kind == "Normalize":
         layout.normalize = True
     elif kind != "Dropout":
@@ -115,62 +111,62 @@ def _default_prompt(folder: Path) -> str | None:
     return prompt or None
 
 
-def _transformer_settings(place: Path) -> dict[str, Any]:
-    files = (place / f"sentence_{name}_config.json" for name in _TRANSFORMER_CONFIGS)
+def _transformer_settings(module: Path) -> dict[str, Any]:
+    files = (module / f"sentence_{name}_config.json" for name in _TRANSFORMER_CONFIGS)
     return next((_read_object(file) for file in files if file.is_file()), {})
 
 
-def _pooling(place: Path, mixing: str | None) -> str:
-    """Our name of a Pooling module's mode; `mixing` is the pooling that a module before it has made it."""
-    settings = _read_object(place / "config.json")
+def _pooling(module: Path, mixing: str | None) -> str:
+    """Our name for a Pooling module's mode; `mixing` is our name for a WeightedLayerPooling before it."""
+    settings = _read_object(module / "config.json")
     modes = settings.get("pooling_mode")
     if modes is None:
         modes = [mode for flag, mode in _POOLING_FLAGS.items() if settings.get(flag)]
     modes = [modes] if isinstance(modes, str) else list(modes)
-    if modes == ["mean"]:
-        return mixing or "avg"
-    if modes == ["cls"] and mixing is None:
-        return "cls_before_pooler"
-    raise _Unsupported(f"{' + '.join(map(str, modes)) or 'no'} pooling")
+    found = find_pooling(modes[0], mixes=POOLINGS[mixing].mixes if mixing else None) if len(modes) == 1 else None
+    if found is None:
+        raise _Unsupported(f"{' + '.join(map(str, modes)) or 'no'} pooling")
+    return found
 
 
-def _mixing_pooling(place: Path) -> str:
-    """The pooling of ours that the layer weights of a WeightedLayerPooling amount to."""
-    start = _read_object(place / "config.json").get("layer_start", 0)
-    weights = _read_tensors(place).get("layer_weights")
+def _mixing_pooling(module: Path) -> str:
+    """Our pooling with the layer weights of a WeightedLayerPooling; the Pooling after it takes the mean."""
+    start = _read_object(module / "config.json").get("layer_start", 0)
+    weights = _read_tensors(module).get("layer_weights")
     if weights is not None and weights.ndim == 1 and isinstance(start, int):
-        pooling = mixing_pooling([0.0] * start + weights.tolist())
+        mixes = mixed_layer([0.0] * start + weights.tolist())
+        pooling = None if mixes is None else find_pooling(MEAN.mode, mixes=mixes)
         if pooling is not None:
             return pooling
-    raise _Unsupported("a mixture of layers with weights of its own")
+    raise _Unsupported("a mixture of layers with other weights")
 
 
-def _read_dense(place: Path) -> Dense:
-    settings = _read_object(place / "config.json")
+def _read_dense(module: Path) -> Dense:
+    settings = _read_object(module / "config.json")
     activation = str(settings.get("activation_function", "Tanh")).rpartition(".")[2]
     if activation not in ACTIVATIONS or settings.get("use_residual"):
         raise _Unsupported(f"a dense layer with {'a residual' if settings.get('use_residual') else activation}")
     if not settings.get("module_input_name", _SENTENCE) == settings.get("module_output_name", _SENTENCE) == _SENTENCE:
         raise _Unsupported("a dense layer on tokens")
-    tensors = _read_tensors(place)
+    tensors = _read_tensors(module)
     weight, bias = tensors.get("linear.weight"), tensors.get("linear.bias")
     if weight is None or weight.ndim != 2 or not weight.numel() or (bias is None and settings.get("bias", True)):
-        raise ModelError(f"{place} has no linear.weight or linear.bias", hint="the model folder is damaged")
+        raise ModelError(f"{module} has no linear.weight or linear.bias", hint="the model folder is damaged")
     linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     try:
         linear.load_state_dict({name.removeprefix("linear."): tensor for name, tensor in tensors.items()})
     except RuntimeError as error:
-        raise ModelError(f"{place} holds no plain dense layer", hint="the model folder is damaged") from error
+        raise ModelError(f"{module} holds no plain dense layer", hint="the model folder is damaged") from error
     return Dense(linear, activation)
 
 
-def _read_tensors(place: Path) -> dict[str, torch.Tensor]:
-    is_safe = (place / "model.safetensors").is_file()
+def _read_tensors(module: Path) -> dict[str, torch.Tensor]:
+    is_safe = (module / "model.safetensors").is_file()
     try:
-        tensors = read_tensors(place / ("model.safetensors" if is_safe else "pytorch_model.bin"))
+        tensors = read_tensors(module / ("model.safetensors" if is_safe else "pytorch_model.bin"))
     except ModelError as error:
-        raise ModelError(f"cannot read the weights in {place}: {error.message}", hint=error.hint) from error
-    require_floats(place, tensors)
+        raise ModelError(f"cannot read the weights in {module}: {error.message}", hint=error.hint) from error
+    require_floats(module, tensors)
     return tensors
 
 

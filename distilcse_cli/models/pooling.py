@@ -1,54 +1,131 @@
-"""From token vectors to one vector a sentence: the six poolings.
+"""From token vectors to one vector a sentence: the poolings as a table, and the dense layers after them.
 
 Shapes: B sentences, T tokens, H hidden. `hidden_states` are what transformers returns: the
 embedding layer's output first, then one tensor a layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from distilcse_cli.config import POOLINGS
+DEFAULT = "cls"
+"""Pooling of a model whose folder names none."""
 
-_MIXED_WITH_LAST = {"avg_top2": -2, "avg_first_last": 0, "avg_layer1_last": 1}
-"""Index into hidden_states of the layer that is averaged with the last one."""
+ACTIVATIONS: dict[str, type[nn.Module]] = {"Tanh": nn.Tanh, "Identity": nn.Identity, "ReLU": nn.ReLU, "GELU": nn.GELU}
+
+
+def _first_token(tokens: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG001
+    return tokens[:, 0]
+
+
+def _last_token(tokens: Tensor, mask: Tensor) -> Tensor:
+    last = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(dim=1)
+    chosen = tokens[torch.arange(len(tokens), device=tokens.device), (last - 1).clamp(min=0)]
+    return chosen * (last > 0).unsqueeze(-1)
+
+
+def _mean(tokens: Tensor, mask: Tensor) -> Tensor:
+    weights = mask.unsqueeze(-1).to(tokens.dtype)
+    return (tokens * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def _weighted_mean(tokens: Tensor, mask: Tensor) -> Tensor:
+    # a token's weight is its number in the sentence, whichever side is padded
+    return _mean(tokens, mask.cumsum(dim=1) * mask)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which tokens of a sentence count, and how they become one vector."""
+
+    mode: str
+    """sentence-transformers' name of it."""
+    flag: str
+    """The key for it in folders that every version of sentence-transformers reads."""
+    reduce: Callable[[Tensor, Tensor], Tensor]
+    """(B, T, H) token vectors and (B, T) mask to (B, H)."""
+
+
+FIRST_TOKEN = Reading("cls", "pooling_mode_cls_token", _first_token)
+LAST_TOKEN = Reading("lasttoken", "pooling_mode_lasttoken", _last_token)
+MEAN = Reading("mean", "pooling_mode_mean_tokens", _mean)
+WEIGHTED_MEAN = Reading("weightedmean", "pooling_mode_weightedmean_tokens", _weighted_mean)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooling:
+    """One pooling: a row of the table."""
+
+    name: str
+    """As in `config.POOLINGS`, on the command line and in reports."""
+    reads: Reading
+    mixes: int | None = None
+    """Index into `hidden_states` of the layer that is averaged with the last one; None reads the last one alone."""
+    dense: bool = False
+    """Whether a dense layer with tanh follows, as in BERT's own pooler."""
+
+
+POOLINGS = {
+    pooling.name: pooling
+    for pooling in (
+        Pooling(name="cls", reads=FIRST_TOKEN, dense=True),
+        Pooling(name="cls_before_pooler", reads=FIRST_TOKEN),
+        Pooling(name="avg", reads=MEAN),
+        Pooling(name="avg_top2", reads=MEAN, mixes=-2),
+        # the embedding layer's output, as the authors of DistilCSE have it
+        Pooling(name="avg_first_last", reads=MEAN, mixes=0),
+        # the first layer's output: SimCSE's later `avg_first_last`
+        Pooling(name="avg_layer1_last", reads=MEAN, mixes=1),
+        Pooling(name="weighted_mean", reads=WEIGHTED_MEAN),
+        Pooling(name="last_token", reads=LAST_TOKEN),
+    )
+}
+
+
+def find_pooling(mode: str, *, mixes: int | None = None, dense: bool = False) -> str | None:
+    """Name of the pooling with this mode of sentence-transformers, mixed layer and dense layer; None if there is none.
+
+    A pooling with a dense layer of a kind that the table does not have is the one without, and the layer an extra.
+    """
+    for has_dense in (dense, False):
+        for pooling in POOLINGS.values():
+            if (pooling.reads.mode, pooling.mixes, pooling.dense) == (mode, mixes, has_dense):
+                return pooling.name
+    return None
 
 
 def needs_hidden_states(pooling: str) -> bool:
-    """Whether the pooling looks at more than the last layer, so that all layers have to be kept."""
-    return pooling in _MIXED_WITH_LAST
+    """Whether the pooling reads more than the last layer, so that all layers have to be kept."""
+    return POOLINGS[pooling].mixes is not None
 
 
-def layer_weights(pooling: str, num_layers: int) -> list[float]:
-    """How much each of the `num_layers + 1` hidden states counts in a pooling that mixes two of them."""
+def layer_weights(mixes: int, num_layers: int) -> list[float]:
+    """How much each of the `num_layers + 1` hidden states counts when layer `mixes` is averaged with the last one."""
     weights = [0.0] * (num_layers + 1)
-    weights[_MIXED_WITH_LAST[pooling]] += 1.0
+    weights[mixes] += 1.0
     weights[-1] += 1.0
     return weights
 
 
-def mixing_pooling(weights: list[float]) -> str | None:
-    """The pooling that mixes hidden states with these weights, up to scale; None if there is none."""
+def mixed_layer(weights: list[float]) -> int | None:
+    """Which layer these weights average with the last one, whatever their scale; None if no pooling mixes that one."""
     num_layers, scale = len(weights) - 1, sum(weights) / 2
     if num_layers < 1 or scale <= 0:
         return None
-    for pooling in _MIXED_WITH_LAST:
-        if weights == [scale * weight for weight in layer_weights(pooling, num_layers)]:
-            return pooling
+    for pooling in POOLINGS.values():
+        mixes = pooling.mixes
+        if mixes is not None and weights == [scale * weight for weight in layer_weights(mixes, num_layers)]:
+            return mixes
     return None
 
 
 def pool(pooling: str, last: Tensor, attention_mask: Tensor, hidden_states: Sequence[Tensor] | None = None) -> Tensor:
-    """Pool token vectors, as SimCSE's evaluation does.
-
-    `cls` and `cls_before_pooler` take the first token (the dense layer of `cls` comes after
-    pooling), the others average over the tokens that are not padding: the last layer (`avg`), or
-    the mean of the last layer and the one before it (`avg_top2`), the embedding layer's output
-    (`avg_first_last`, as the authors of DistilCSE have it) or the first layer's
-    (`avg_layer1_last`, SimCSE's later `avg_first_last`).
+    """Pool token vectors, as SimCSE's evaluation does; `weighted_mean` and `last_token` as sentence-transformers does.
 
     Args:
-        pooling: one of `config.POOLINGS`.
+        pooling: a key of `POOLINGS`. Its dense layer comes later.
         last: (B, T, H) the model's last hidden state.
         attention_mask: (B, T) 1 at tokens, 0 at padding, which is on the right.
         hidden_states: L + 1 times (B, T, H); only if `needs_hidden_states(pooling)`.
@@ -57,21 +134,40 @@ def pool(pooling: str, last: Tensor, attention_mask: Tensor, hidden_states: Sequ
         (B, H), at least fp32.
 
     Raises:
-        ValueError: no such pooling, or its hidden states are not given.
+        ValueError: there is no such pooling, or its hidden states are not given.
     """
     if pooling not in POOLINGS:
         raise ValueError(f"no pooling {pooling!r}, only {', '.join(POOLINGS)}")
-    if pooling.startswith("cls"):
-        return _at_least_fp32(last[:, 0])
+    reads, mixes = POOLINGS[pooling].reads, POOLINGS[pooling].mixes
+    if reads is FIRST_TOKEN:
+        last = last[:, :1]  # before its cast: of all tokens it would cost more than the pooling
     tokens = _at_least_fp32(last)
-    if needs_hidden_states(pooling):
+    if mixes is not None:
         if hidden_states is None:
             raise ValueError(f"pooling {pooling} needs the hidden states of all layers")
-        tokens = (tokens + _at_least_fp32(hidden_states[_MIXED_WITH_LAST[pooling]])) / 2
-    mask = attention_mask.unsqueeze(-1).to(tokens.dtype)
-    return (tokens * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+        tokens = (tokens + _at_least_fp32(hidden_states[mixes])) / 2
+    return reads.reduce(tokens, attention_mask)
 
 
 def _at_least_fp32(tensor: Tensor) -> Tensor:
     # a sum over tokens in bf16 would keep two or three digits of it
     return tensor.float() if tensor.element_size() < 4 else tensor
+
+
+class Dense(nn.Module):
+    """A linear layer and an activation on pooled vectors: BERT's pooler, or a kept projection.
+
+    Args:
+        linear: (H_in → H_out).
+        activation: a key of `ACTIVATIONS`.
+    """
+
+    def __init__(self, linear: nn.Linear, activation: str = "Tanh") -> None:
+        super().__init__()
+        self.linear = linear
+        self.activation_name = activation
+        self.activation = ACTIVATIONS[activation]()
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B, H_in) → (B, H_out)."""
+        return self.activation(self.linear(pooled))

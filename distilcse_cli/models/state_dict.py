@@ -1,9 +1,8 @@
-"""Weights without a model: a state dict out of a file, as tensors and nothing else.
+"""Read a state dict from a file, as tensors and nothing else.
 
-Such files (the authors' `.pth`) carry no configuration and no tokenizer, and their names begin with
-whatever the encoder was called in its author's program. Loading one with `strict=False`, as is
-usual, turns a wrong file into a model of other weights without a word; here every tensor of the
-encoder has to be found.
+Such files (the authors' `.pth`) carry no configuration and no tokenizer. Their names begin with the encoder's name
+in its author's program. Loading one with `strict=False`, as is usual, silently turns a wrong file into a model
+with other weights. Here every tensor of the encoder must be found.
 """
 
 import re
@@ -23,17 +22,17 @@ from distilcse_cli.models.backbone import require_finite
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 """Keys under which training programs put the state dict itself."""
 _ANCHORS = ("embeddings.word_embeddings.weight", "embeddings.tok_embeddings.weight")
-"""The one tensor that every encoder has; what stands before its name is the prefix."""
+"""The tensor that every encoder has; the text before its name is the prefix."""
 _KNOWN = re.compile(
     r"(?:(?:model|module|bert|roberta|distilbert|mpnet|student|student_model|encoder|backbone|auto_model"
     r"|base_model|_orig_mod|\d+)\.)*"
 )
-"""Prefixes, in any combination, by which an encoder is preferred over others in the same file."""
+"""Prefixes, in any combination. If a file has several encoders, the one with such a prefix is taken."""
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
-"""Constants that older versions of transformers saved along."""
+"""Constants that older versions of transformers also saved."""
 _OLD_NAMES = ((".gamma", ".weight"), (".beta", ".bias"))
 _SIMCSE_POOLER = "mlp.dense."
-"""What SimCSE calls the dense layer of `cls`."""
+"""SimCSE's name for the dense layer of `cls`."""
 _NAMES_SHOWN = 3
 _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 
@@ -45,9 +44,9 @@ class StateDict:
     path: Path
     """The file, for messages."""
     tensors: dict[str, Tensor]
-    """Names without the prefix; heads of a language model may be among them."""
+    """Names without the prefix. Heads of a language model may be among them."""
     prefix: str
-    """What stood before the names, with its last dot."""
+    """The text before the names, with its last dot."""
     others: tuple[str, ...]
     """Full names of the file's tensors that do not begin with the prefix."""
 
@@ -58,7 +57,7 @@ class StateDict:
         return max((int(match[1]) + 1 for match in found if match), default=0)
 
     def rows(self, name: str) -> int:
-        """Rows of a tensor, 0 where there is none of that name."""
+        """Rows of a tensor; 0 if there is none of that name."""
         return self.tensors[name].shape[0] if name in self.tensors else 0
 
     @property
@@ -68,10 +67,10 @@ class StateDict:
 
 
 def read_state_dict(path: Path) -> StateDict:
-    """Read a `.safetensors` file, or what `torch.save` wrote, and take the prefix off its names.
+    """Read a `.safetensors` file, or one of `torch.save`, and remove the prefix from its names.
 
     Raises:
-        ModelError: unreadable, damaged, more than tensors, no encoder, or several.
+        ModelError: the file is unreadable or damaged, or holds other things than tensors, no encoder or several.
     """
     tensors = read_tensors(path)
     prefix = _prefix(path, tensors)
@@ -85,10 +84,10 @@ def read_state_dict(path: Path) -> StateDict:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the named tensors of a `.safetensors` file, or of what `torch.save` wrote.
+    """Read the named tensors of a `.safetensors` file, or of one of `torch.save`.
 
     Raises:
-        ModelError: unreadable, damaged, more than tensors, or none with names.
+        ModelError: the file is unreadable or damaged, or holds other things than tensors, or none with names.
     """
     return _tensors(path, _load(path))
 
@@ -134,7 +133,7 @@ def _load(path: Path) -> Any:
 
 
 def _tensors(path: Path, loaded: Any) -> dict[str, Tensor]:
-    """The tensors by name, out of the wrappers of a training program."""
+    """The tensors by name, without the wrappers of a training program."""
     while isinstance(loaded, Mapping) and not any(isinstance(value, Tensor) for value in loaded.values()):
         inner = next((loaded[key] for key in _WRAPPERS if isinstance(loaded.get(key), Mapping)), None)
         if inner is None:
@@ -177,19 +176,19 @@ def _today(name: str) -> str:
 def fill(backbone: Any, state: StateDict, *, like: str, hint: str) -> Any:
     """Put the tensors into a new backbone, all of them or none.
 
-    Its `pooler` is None afterwards where the file has no weights for it.
+    Its `pooler` is None afterwards if the file has no weights for it.
 
     Args:
         backbone: a transformers encoder; its weights are replaced.
-        state: what the file holds.
-        like: what the backbone is built after, for messages.
-        hint: how to mend a misfit.
+        state: the tensors of the file.
+        like: the model or description that the backbone was built from, for messages.
+        hint: what to do if they do not fit.
 
     Returns:
         `backbone`, in eval mode.
 
     Raises:
-        ModelError: tensors are missing, unexpected, of another shape, no floating-point numbers or not finite.
+        ModelError: tensors are missing, unexpected, of another shape, not floating-point numbers or not finite.
     """
     expected = backbone.state_dict()
     tensors = {name: tensor for name, tensor in state.tensors.items() if name in expected}

@@ -13,11 +13,11 @@ _LAYER_LISTS = ("encoder.layer", "transformer.layer", "layers")
 
 
 def cut_layers(backbone: Any, keep: Sequence[int]) -> None:
-    """Keep only the layers numbered `keep` (from 0), in place; configuration and all else follow.
+    """Keep only the layers numbered `keep` (from 0), in place, and update the configuration.
 
     Raises:
         UsageError: no layer, one out of range, twice, or not in increasing order.
-        ModelError: an architecture whose layers we do not know how to find.
+        ModelError: an architecture whose layers we cannot find.
     """
     name, layers = _layers(backbone)
     _check(keep, len(layers), backbone.config.model_type)
@@ -58,5 +58,5 @@ def _check(keep: Sequence[int], num_layers: int, model_type: str) -> None:
     if any(second <= first for first, second in pairwise(keep)):
         raise UsageError(f"--keep-layers {given}: the numbers do not increase", hint=hint)
     if model_type == "modernbert" and keep[0] != 0:
-        # its first layer alone has no norm before attention, which the saved folder could not say
+        # only its first layer has no norm before attention, and a saved folder cannot say that of another layer
         raise UsageError(f"--keep-layers {given}: a ModernBERT has to keep its layer 0", hint=hint)

@@ -1,4 +1,4 @@
-"""A model reference that is a file of weights: what it lacks, configuration and tokenizer, is found for it."""
+"""Load a bare file of weights: find the configuration and the tokenizer that it lacks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from distilcse_cli import catalogue, console
-from distilcse_cli.errors import ModelError, NetworkError, UsageError
+from distilcse_cli.errors import ModelError, NetworkError
 from distilcse_cli.files import read_json
 from distilcse_cli.models.backbone import build_backbone, load_config, load_tokenizer, num_positions
 from distilcse_cli.models.inferred import infer_config
 from distilcse_cli.models.layout import Layout, read_layout
-from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.models.pooling import POOLINGS
+from distilcse_cli.models.reference import resolve_reference
 from distilcse_cli.models.state_dict import StateDict, fill, read_state_dict
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
@@ -19,53 +20,25 @@ _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What an encoder is put together from."""
+    """The parts of an encoder."""
 
     backbone: Any
     tokenizer: Any
     layout: Layout
     pooling: str | None = None
-    """The pooling unless another is asked for."""
-
-
-def find_weights(ref: str, *, revision: str | None = None) -> Path | None:
-    """The file of weights that a reference stands for; None if it is no such reference.
-
-    That is a local file, or a catalogue name of one (`ckd-tiny-l4`), which is downloaded unless it is there.
-
-    Raises:
-        UsageError: a revision of a local file.
-        ModelError: a device, or a name that no file can have.
-        NetworkError: a download failed.
-    """
-    path = Path(ref).expanduser()
-    try:
-        is_folder, is_there = path.is_dir(), path.exists()
-    except OSError as error:  # a name too long
-        raise ModelError(f"cannot read {ref}: {error.strerror}", hint="name a folder or a file of weights") from error
-    if is_folder:
-        return None
-    if is_there:
-        if not path.is_file():
-            raise ModelError(f"{ref} is neither a model folder nor a file of weights", hint="name one of these")
-        if revision is not None:
-            raise UsageError(f"--revision {revision} does not go with {ref}, a local file", hint="leave it out")
-        return path
-    if not catalogue.is_known(ref) or catalogue.entry(ref).kind != "model" or catalogue.entry(ref).file is None:
-        return None
-    return catalogue.entry(ref).at(revision).fetch()
+    """The pooling, unless the user names another."""
 
 
 def load_weights(ref: str, path: Path, *, base: str | None, tokenizer: str | None) -> Parts:
-    """Build the encoder's parts around a file of weights.
+    """Build the encoder's parts from a file of weights.
 
     Args:
         ref: the reference as typed, for messages.
-        path: what `find_weights` returned.
-        base: model whose configuration, tokenizer and pooling it has; None takes the one that the catalogue
-            knows for its own files, and else reads the architecture from the tensors, and pools by `cls`.
-        tokenizer: folder or model whose tokenizer it has; None takes the base's, else that of a
-            downloaded model with as many tokens.
+        path: the file.
+        base: model with the same configuration, tokenizer and pooling. None takes the base that the catalogue
+            lists for its own files; for other files it reads the architecture from the tensors and pools by `cls`.
+        tokenizer: folder or model with the same tokenizer; None takes the base's, else that of a downloaded
+            model with as many tokens.
 
     Raises:
         DistilCSEError: the file, base or tokenizer is unfit, or they do not fit each other.
@@ -91,19 +64,19 @@ def load_weights(ref: str, path: Path, *, base: str | None, tokenizer: str | Non
     )
     folder = layout.backbone if tokenizer is None else _tokenizer_folder(tokenizer)
     loaded = load_tokenizer(folder, state.num_embeddings, lower_case=layout.lower_case and tokenizer is None)
-    if len(layout.dense) > (layout.pooling == "cls"):
+    if len(layout.dense) > (layout.pooling is not None and POOLINGS[layout.pooling].dense):
         console.warn(f"the dense layers of {base} are not used: {ref} has no weights for them")
     return Parts(backbone=backbone, tokenizer=loaded, layout=own, pooling=layout.pooling)
 
 
 def _known_base(ref: str) -> str | None:
-    """The model that the catalogue knows a file to be trained from; None where it is not to be had."""
+    """The model that a catalogue's file was trained from; None if it cannot be downloaded."""
     known = catalogue.entry(ref).base
     try:
         if known is not None:
             catalogue.fetch(known)
     except NetworkError as error:
-        console.warn(f"{ref} was trained from {known}, but {error.message}: its tensors have to do")
+        console.warn(f"{ref} was trained from {known}, but {error.message}: the architecture is read from the tensors")
         return None
     return known
 
@@ -112,17 +85,15 @@ def _without_base(ref: str, state: StateDict, tokenizer: str | None) -> Parts:
     folder, lower_case, whose = _find_tokenizer(state, tokenizer)
     loaded = load_tokenizer(folder, state.num_embeddings, lower_case=lower_case)
     config, described = infer_config(state, loaded.pad_token_id)
-    backbone = fill(
-        build_backbone(config), state, like=described, hint="it is incomplete, or --base REF tells what it should hold"
-    )
-    # the tokenizer is another model's, whose limit is not this one's
+    backbone = fill(build_backbone(config), state, like=described, hint="it is incomplete, or needs its --base REF")
+    # the tokenizer comes from another model, with another limit
     loaded.model_max_length = num_positions(backbone) or loaded.model_max_length
     console.log(f"{ref}: read as {described}; tokenizer of {whose}")
     return Parts(backbone=backbone, tokenizer=loaded, layout=Layout(backbone=folder))
 
 
 def _find_tokenizer(state: StateDict, tokenizer: str | None) -> tuple[Path, bool, str]:
-    """Folder of the tokenizer, whether text is lower-cased before it, and whose it is."""
+    """Folder of the tokenizer, whether text is lower-cased first, and the model it belongs to, for the log."""
     if tokenizer is not None:
         return _tokenizer_folder(tokenizer), False, tokenizer
     for name, folder in _models_here():
@@ -144,7 +115,7 @@ def _models_here() -> Iterator[tuple[str, Path]]:
 
 
 def _tokenizer_folder(ref: str) -> Path:
-    """The folder that holds a tokenizer; unlike a model's it needs no config.json."""
+    """Folder that holds a tokenizer; unlike a model folder it needs no config.json."""
     path = Path(ref).expanduser()
     if path.is_dir() and any((path / name).is_file() for name in _TOKENIZER_FILES):
         return path

@@ -1,1 +1,1 @@
-"""A finished model at work: encoding files."""
+"""Use a finished model: encode files."""

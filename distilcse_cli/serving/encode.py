@@ -1,4 +1,4 @@
-"""Lines of text to a file of embeddings: a row a line, always, in memory that does not grow."""
+"""Embed a text file in bounded memory: row i is line i, always."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,6 +13,7 @@ from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.lines import BadLines, read_lines
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import MAKE_ROOM, atomic_path
+from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.rounds import embed_rounds
 from distilcse_cli.ranks import ALONE, Ranks
@@ -30,7 +31,7 @@ class EncodeReport:
     width: int
     dtype: str
     num_truncated: int
-    """Lines longer than `max_length` tokens, of which the rest was left out."""
+    """Lines that had more than `max_length` tokens and were cut."""
     max_length: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -52,25 +53,24 @@ def encode_file(
     Args:
         source: text file, gzipped if it ends in `.gz`, or `STDIN`.
         encoder: any model.
-        out: `.npy`, `.npz`, `.jsonl` or `.parquet`; appears when it is complete.
+        out: `.npy`, `.npz`, `.jsonl` or `.parquet`; it appears when it is complete.
         settings: length limit, normalization, dtype of the rows, size of the batches.
         runtime: device and number format of the matrix products.
         ranks: processes that share the lines; all read `source`, rank 0 writes. Not with `STDIN`.
 
     Raises:
         UsageError: `out` has another suffix.
-        DataError: `source` cannot be read, has no lines, or one that is not UTF-8 (it is named);
+        DataError: `source` cannot be read, is empty, or has a line that is not UTF-8 (its number is named);
             or `out` cannot be written.
         ModelError: an embedding is not finite.
     """
+    embedder = Embedder(encoder, runtime, settings)
     output = _Output(source, out, encoder.embedding_dim, settings.dtype)
     with ExitStack() as opened:
         ranks.on_main(lambda: output.open(opened))
         embed_rounds(
-            encoder,
+            embedder,
             lines(source),
-            runtime,
-            settings,
             ranks,
             keep=lambda window, _: (window.embeddings, window.num_truncated),
             collect=output.add,
@@ -81,12 +81,12 @@ def encode_file(
         width=encoder.embedding_dim,
         dtype=settings.dtype,
         num_truncated=num_truncated,
-        max_length=settings.max_length or encoder.max_length,
+        max_length=embedder.max_length,
     )
 
 
 class _Output:
-    """The file that rank 0 writes, and what it counts on the way."""
+    """The file that rank 0 writes, with its counts of rows and of cut lines."""
 
     def __init__(self, source: Path, out: Path, width: int, dtype: str) -> None:
         self._source, self._out, self._width, self._dtype = source, out, width, dtype
@@ -114,7 +114,7 @@ class _Output:
 
 
 def lines(source: Path) -> Iterator[str]:
-    r"""Yield every line as it is, without its `\n` or `\r\n`: no cleaning, blanks and repeats kept.
+    r"""Yield every line without its `\n` or `\r\n`, otherwise unchanged; blank and repeated lines stay.
 
     Raises:
         DataError: the file cannot be read, or a line is not UTF-8; its number is named.
@@ -125,7 +125,7 @@ def lines(source: Path) -> Iterator[str]:
 
 
 class _KeepEveryLine(BadLines):
-    """Stops at a line that cannot be read: left out, it would shift the rows of all lines behind it."""
+    """Stops at a line that cannot be read. Leaving it out would shift the rows of all later lines."""
 
     def meet(self, message: str) -> None:
-        raise DataError(message, hint="mend the line; encode leaves none out, so that row i stays line i")
+        raise DataError(message, hint="mend the line: encode skips none, so that row i is line i")

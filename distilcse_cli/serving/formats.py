@@ -1,10 +1,10 @@
-"""Embeddings on disk in the formats that other programs read, written row by row.
+"""Embeddings on disk in the formats that other programs read, written window by window.
 
-| suffix     | what is in it                                                                |
+| suffix     | content                                                                      |
 |------------|------------------------------------------------------------------------------|
 | `.npy`     | one (N, D) array, for `np.load` with or without `mmap_mode`                  |
 | `.npz`     | the same array under the name `embeddings`, uncompressed                     |
-| `.jsonl`   | `{"sentence": …, "embedding": […]}` a line; digits enough for the exact value |
+| `.jsonl`   | `{"sentence": …, "embedding": […]}` a line; enough digits for the exact value |
 | `.parquet` | columns `sentence` and `embedding` (a list of D numbers), a row group a window |
 
 Shape letters: n rows appended at a time, D width.
@@ -24,7 +24,7 @@ from distilcse_cli.data.npy import NpyWriter
 from distilcse_cli.errors import UsageError
 
 _JSON_DIGITS = {"float32": 9, "float16": 5}
-"""Decimal digits from which the same binary number is read back."""
+"""Decimal digits that give back the same binary number."""
 
 
 class RowWriter(Protocol):
@@ -39,13 +39,13 @@ class RowWriter(Protocol):
 
 
 def check_suffix(path: Path) -> None:
-    """Check that a file's name asks for a format we write.
+    """Check that a file's suffix names a format that we write.
 
     Raises:
         UsageError: it does not.
     """
     if path.suffix.lower() not in _WRITERS:
-        raise UsageError(f"cannot tell the format of {path} by its name", hint=f"let it end in {', '.join(_WRITERS)}")
+        raise UsageError(f"cannot tell the format of {path} from its name", hint=f"let it end in {', '.join(_WRITERS)}")
 
 
 def open_rows(path: Path, width: int, dtype: str) -> RowWriter:
@@ -76,7 +76,8 @@ class _Npy:
 class _Npz(_Npy):
     def __init__(self, path: Path, width: int, dtype: str) -> None:
         self._path = path
-        # an archive's member cannot be amended once the number of rows is known; without a name, it leaves no litter
+        # a member of an archive cannot be changed later, when the number of rows is known; a file without a name
+        # leaves nothing behind
         self._file = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
         self._array = NpyWriter(self._file, dtype, width)
 
@@ -112,7 +113,7 @@ class _Parquet:
 
         self._embedding = pa.list_(pa.float16() if dtype == "float16" else pa.float32(), width)
         self._schema = pa.schema([("sentence", pa.string()), ("embedding", self._embedding)])
-        # by its bytes, as a file's name need not be UTF-8
+        # as bytes, since a file's name need not be UTF-8
         self._file = pa.OSFile(os.fsencode(path), "wb")
         self._writer = parquet.ParquetWriter(self._file, self._schema, use_dictionary=False)
 

@@ -1,1 +1,1 @@
-"""The teacher runs once: extraction into an embedding store, and opening one."""
+"""Run the teacher once: extract its rows into an embedding store, and open one."""

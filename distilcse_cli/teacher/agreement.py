@@ -1,4 +1,4 @@
-"""How far a student agrees with its teacher on sentences nobody labelled.
+"""How well a student agrees with its teacher on sentences without labels.
 
 Shape letters: N sentences, D teacher width, S student width.
 """
@@ -17,7 +17,7 @@ class Agreement:
     pair_spearman: float
     """Spearman correlation x 100 of the cosines of all N (N - 1) / 2 pairs."""
     neighbor_overlap: float
-    """Share x 100 of each sentence's ten nearest others that both models name."""
+    """Share x 100 of each sentence's ten nearest other sentences that is the same for both models."""
     mean_cosine: float | None
     """Mean cosine between the two embeddings of a sentence; None where the widths differ."""
 

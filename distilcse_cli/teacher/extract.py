@@ -1,10 +1,10 @@
-"""The teacher runs once over a corpus, and its rows are kept.
+"""Run the teacher once over a corpus and keep its rows.
 
-Rows are computed a window at a time. Several processes take a window each and write them side
-by side into the one file; when all are on the disk, the manifest counts them. The rows that
-count have no gap, so a run that is killed at any point goes on behind them, with any number of
-processes. As a batch never reaches past its window, the file is the same to the byte as that of
-one process without interruption (same machine, same number of threads in each process).
+Rows are computed a window at a time. Several processes take a window each and write their rows side by side into
+one file; when all are on the disk, the manifest counts them. The rows that count have no gap, so a run that is
+killed at any point resumes after them, with any number of processes. A batch never reaches past its window. So
+the file equals, to the byte, that of one process without interruption (same machine, same number of threads in
+each process).
 """
 
 import os
@@ -25,12 +25,11 @@ from distilcse_cli.data.corpus import Corpus
 from distilcse_cli.data.tokens import tokenizer_fingerprint
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import atomic_path, fsync, write_json
+from distilcse_cli.models.embed import NUMERICS, WINDOW_CHARS, WINDOW_ROWS, EmbeddedWindow, Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.inference import NUMERICS, WINDOW_CHARS, WINDOW_ROWS, EmbeddedWindow, tokens_of_a_batch
 from distilcse_cli.models.rounds import embed_rounds
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
-from distilcse_cli.teacher.lock import locked
 from distilcse_cli.teacher.store import (
     EMBEDDINGS,
     FORMAT_VERSION,
@@ -39,6 +38,8 @@ from distilcse_cli.teacher.store import (
     PARTIAL_MANIFEST,
     SENTENCES,
     EmbeddingStore,
+    is_complete,
+    locked,
     open_store,
     read_manifest,
     require_same,
@@ -61,10 +62,10 @@ def extract(
     window_rows: int = WINDOW_ROWS,
     ranks: Ranks = ALONE,
 ) -> EmbeddingStore:
-    """Embed a corpus into the store `out`, going on where an interrupted run stopped.
+    """Embed a corpus into the store `out`, or resume where an interrupted run stopped.
 
-    A complete store of the same teacher, corpus and settings is opened and not made again; for
-    that, batch size and device need not be the same ones.
+    A complete store of the same teacher, corpus and settings is opened and not made again. Batch size and
+    device may differ then.
 
     Args:
         encoder: the teacher.
@@ -72,24 +73,23 @@ def extract(
         out: folder of the store, made if missing.
         settings: length limit, normalization, dtype of the rows, size of the batches.
         runtime: device and number format of the matrix products.
-        window_rows: sentences a process computes between two points from which a killed run goes on.
-        ranks: processes that share the work; `out` is on a file system that all of them see.
+        window_rows: sentences that a process computes between two points at which a killed run can resume.
+        ranks: processes that share the work; `out` must be on a file system that all of them see.
 
     Raises:
-        DataError: `out` holds something else, is being written by another process, or cannot
-            be written; the disk is too small or full (what is finished stays).
+        DataError: `out` holds something else, is being written by another process, or cannot be written; the
+            disk is too small or full (finished rows stay).
         ModelError: an embedding is not finite.
     """
     out = Path(out)
+    embedder = Embedder(encoder, runtime, settings)
     with ExitStack() as held:
-        manifest = ranks.on_main(
-            lambda: _begin(held, out, _manifest(encoder, corpus, settings, runtime, window_rows), corpus)
-        )
+        manifest = ranks.on_main(lambda: _begin(held, out, _manifest(embedder, corpus, window_rows), corpus))
         if manifest is None:
             return open_store(out)
         first_row = manifest["rows_done"]
         if not ranks.decided(_all_rows_in_place(out, manifest)):
-            _write_rows(out, manifest, encoder, corpus, settings, runtime, ranks)
+            _write_rows(out, manifest, embedder, corpus, ranks)
         ranks.on_main(lambda: _finish(out, manifest))
     store = open_store(out)
     num_truncated = store.manifest["num_truncated"]
@@ -100,10 +100,11 @@ def extract(
 
 
 def _begin(held: ExitStack, out: Path, wanted: dict[str, Any], corpus: Corpus) -> dict[str, Any] | None:
-    """Lock the folder and make ready what the processes write to; the manifest so far, None if all is done."""
-    held.enter_context(locked(out))
-    _remove_leftovers(out)
-    if (out / MANIFEST).exists():
+    """Lock the folder and prepare the files that the processes write; the manifest so far, None if all is done."""
+    if not is_complete(out):
+        held.enter_context(locked(out))
+        _remove_leftovers(out)
+    if is_complete(out):
         _check_complete(out, wanted)
         return None
     manifest = _resume(out, wanted) if (out / PARTIAL_MANIFEST).exists() else _start(out, wanted, corpus)
@@ -111,30 +112,29 @@ def _begin(held: ExitStack, out: Path, wanted: dict[str, Any], corpus: Corpus) -
         if not (out / SENTENCES).exists():
             with atomic_path(out / SENTENCES) as temporary:
                 shutil.copyfile(corpus.sentences_path, temporary)
-        _cut_behind_rows(out / PARTIAL_EMBEDDINGS, manifest)
+        _cut_after_rows(out / PARTIAL_EMBEDDINGS, manifest)
     return manifest
 
 
-def _manifest(
-    encoder: SentenceEncoder, corpus: Corpus, settings: EncodeSettings, runtime: Runtime, window_rows: int
-) -> dict[str, Any]:
+def _manifest(embedder: Embedder, corpus: Corpus, window_rows: int) -> dict[str, Any]:
+    encoder, runtime = embedder.encoder, embedder.runtime
     return {
         "format_version": FORMAT_VERSION,
         "num_rows": len(corpus),
         "rows_done": 0,
         "num_truncated": 0,
         "width": encoder.embedding_dim,
-        "dtype": settings.dtype,
-        "normalized": encoder.normalize if settings.normalize is None else settings.normalize,
+        "dtype": embedder.dtype,
+        "normalized": embedder.normalize,
         "teacher": encoder.source,
         "pooling": encoder.pooling,
         "teacher_fingerprint": encoder.fingerprint,
         "tokenizer_fingerprint": tokenizer_fingerprint(encoder.tokenizer),
-        "max_length": settings.max_length or encoder.max_length,
+        "max_length": embedder.max_length,
         "corpus_fingerprint": corpus.fingerprint,
         "compute_dtype": runtime.dtype,
-        "device": runtime.device.partition(":")[0],
-        "batch_tokens": tokens_of_a_batch(settings.batch_tokens, runtime),
+        "device": runtime.device_type,
+        "batch_tokens": embedder.batch_tokens,
         "window_rows": window_rows,
         "window_chars": WINDOW_CHARS,
         "num_threads": torch.get_num_threads(),
@@ -152,7 +152,7 @@ def _check_complete(out: Path, wanted: dict[str, Any]) -> None:
 
 
 def _fields_of_rows(wanted: dict[str, Any]) -> dict[str, Any]:
-    """The fields that say what a row is, whatever batch it was computed in; `teacher` is only a name."""
+    """The fields that decide what a row is, whatever batch it was computed in; `teacher` is only a name."""
     others = (*_BATCHES, *_MACHINE, *_PROGRESS, "teacher", "distilcse_version")
     return {field: value for field, value in wanted.items() if field not in others}
 
@@ -181,12 +181,12 @@ def _resume(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     for field in _MACHINE:
         if manifest.get(field) != wanted[field]:
             console.warn(f"{field} was {manifest.get(field)}, now {wanted[field]}: last digits of rows may differ")
-    console.log(f"{out}: going on behind row {manifest['rows_done']:,} of {manifest['num_rows']:,}")
+    console.log(f"{out}: resuming after row {manifest['rows_done']:,} of {manifest['num_rows']:,}")
     return manifest
 
 
 def _all_rows_in_place(out: Path, manifest: dict[str, Any]) -> bool:
-    """Whether a run was killed between the last two steps, with only the manifest left to write."""
+    """Whether a run was killed between the last two steps, with only the manifest still to write."""
     done = manifest["rows_done"] == manifest["num_rows"]
     return done and (out / EMBEDDINGS).exists() and not (out / PARTIAL_EMBEDDINGS).exists()
 
@@ -194,13 +194,11 @@ def _all_rows_in_place(out: Path, manifest: dict[str, Any]) -> bool:
 def _write_rows(
     out: Path,
     manifest: dict[str, Any],
-    encoder: SentenceEncoder,
+    embedder: Embedder,
     corpus: Corpus,
-    settings: EncodeSettings,
-    runtime: Runtime,
     ranks: Ranks,
 ) -> None:
-    """Compute and write what is missing; rank 0 counts it in `manifest`, window by window."""
+    """Compute and write the missing rows; rank 0 counts them in `manifest`, window by window."""
     done = manifest["rows_done"]
     with (
         (out / PARTIAL_EMBEDDINGS).open("r+b", buffering=0) as file,
@@ -218,10 +216,8 @@ def _write_rows(
             progress.update(len(sentences))
 
         embed_rounds(
-            encoder,
+            embedder,
             islice(corpus, done, None),
-            runtime,
-            settings,
             ranks,
             keep=keep,
             collect=count,
@@ -235,8 +231,8 @@ def _position(manifest: dict[str, Any], row: int) -> int:
     return npy.position(manifest["dtype"], (manifest["num_rows"], manifest["width"]), row)
 
 
-def _cut_behind_rows(path: Path, manifest: dict[str, Any]) -> None:
-    """Make the unfinished array, or cut it behind the last row that counts."""
+def _cut_after_rows(path: Path, manifest: dict[str, Any]) -> None:
+    """Make the unfinished array, or cut it after the last row that counts."""
     header = npy.header(manifest["dtype"], (manifest["num_rows"], manifest["width"]))
     end = _position(manifest, manifest["rows_done"])
     with path.open("r+b" if manifest["rows_done"] and path.exists() else "w+b", buffering=0) as file:
@@ -248,7 +244,7 @@ def _cut_behind_rows(path: Path, manifest: dict[str, Any]) -> None:
 
 
 def _write(file: FileIO, position: int, rows: bytes | np.ndarray) -> None:
-    # written, not memory-mapped: dirty pages of a map would count as this process's memory
+    # not through a memory map, whose dirty pages would count as this process's memory
     rest = memoryview(rows if isinstance(rows, bytes) else rows.data).cast("B")
     try:
         while rest:
@@ -270,11 +266,11 @@ def _finish(out: Path, manifest: dict[str, Any]) -> None:
         (out / PARTIAL_EMBEDDINGS).replace(out / EMBEDDINGS)
         fsync(out)
     write_json(out / MANIFEST, manifest)
-    (out / PARTIAL_MANIFEST).unlink()
+    (out / PARTIAL_MANIFEST).unlink(missing_ok=True)
 
 
 def _remove_leftovers(out: Path) -> None:
-    """Remove temporary files that a killed run could not; nobody else writes here under the lock."""
+    """Remove the temporary files of a killed run; under the lock nothing else writes here."""
     for name in (SENTENCES, MANIFEST, PARTIAL_MANIFEST):
         for leftover in out.glob(f".{name}.tmp-*"):
             leftover.unlink()

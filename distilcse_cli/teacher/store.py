@@ -1,4 +1,4 @@
-"""The embedding store: a teacher's rows on disk, and proof of whose rows they are.
+"""The embedding store: a teacher's rows on disk, with a record of the teacher and corpus they come from.
 
 A folder with three files, each readable without this package:
 
@@ -7,16 +7,19 @@ A folder with three files, each readable without this package:
     manifest.json    which teacher, corpus and settings made the rows
 
 `manifest.json` is written last, so a folder that has it is complete. Until then the rows are in
-`embeddings.partial.npy`, whose header announces more rows than the file holds (no reader takes
-it for a small array), and `manifest.partial.json` says how many of them count, from the first on.
+`embeddings.partial.npy`, and `manifest.partial.json` says how many of them count, from the first on. The
+header of the partial array names the final number of rows, so that no reader takes the file for a small array.
 """
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distilcse_cli import console, files
 from distilcse_cli.config import STORE_DTYPES
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import read_json
@@ -31,6 +34,8 @@ SENTENCES = "sentences.txt"
 MANIFEST = "manifest.json"
 PARTIAL_EMBEDDINGS = "embeddings.partial.npy"
 PARTIAL_MANIFEST = "manifest.partial.json"
+LOCK = ".lock"
+"""A lock file, in the folder only while an extraction runs, or after it was killed."""
 
 _CHECK_ROWS = 65_536
 
@@ -44,7 +49,7 @@ class EmbeddingStore:
     """(N, D) read-only memory map, float32 or float16."""
     manifest: dict[str, Any]
     num_extracted: int = 0
-    """Rows that this process computed; the others were there before."""
+    """Rows that this run computed; the others were there before."""
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -61,9 +66,9 @@ class EmbeddingStore:
             DataError: naming the first bad row.
         """
         for start in range(0, len(self), _CHECK_ROWS):
-            sound = np.isfinite(self.embeddings[start : start + _CHECK_ROWS]).all(axis=1)
-            if not sound.all():
-                row = start + int(sound.argmin())
+            finite = np.isfinite(self.embeddings[start : start + _CHECK_ROWS]).all(axis=1)
+            if not finite.all():
+                row = start + int(finite.argmin())
                 raise DataError(f"{self.folder / EMBEDDINGS} has NaN or infinity in row {row}", hint=_REMAKE)
 
 
@@ -78,7 +83,7 @@ def is_complete(folder: Path) -> bool:
 def open_store(
     folder: Path, *, corpus: "Corpus | None" = None, teacher: "SentenceEncoder | None" = None
 ) -> EmbeddingStore:
-    """Open a complete store and verify that its files agree with each other and with the run.
+    """Open a complete store and check that its files agree with each other and with the run.
 
     Args:
         folder: what `extract` wrote.
@@ -129,6 +134,46 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Make the folder and keep other extractions out of it. The lock ends with its process.
+
+    If the block fails before any row counts, its files are removed: the folder is as it was before.
+
+    Raises:
+        DataError: the folder cannot be made, or another extraction is writing to it.
+    """
+    with ExitStack() as held:
+        try:
+            was_there = out.exists()
+            out.mkdir(parents=True, exist_ok=True)
+            has_locks = held.enter_context(files.lock(out / LOCK))
+        except files.Busy as error:
+            raise DataError(f"another extraction is writing to {out}", hint="wait until it ends") from error
+        except OSError as error:
+            raise DataError(f"cannot write {out}: {error.strerror}", hint="choose another --out") from error
+        if not has_locks:
+            console.warn(f"{out} is on a file system without locks: run one extraction at a time")
+        try:
+            yield
+        except BaseException:
+            _forget_start(out)
+            raise
+        finally:
+            # while it is locked: a process that opened this file finds it gone after the lock, and makes a new one
+            (out / LOCK).unlink(missing_ok=True)
+            if not was_there:
+                with suppress(OSError):  # it has rows in it
+                    out.rmdir()
+
+
+def _forget_start(out: Path) -> None:
+    """Remove the files of a run that failed before its first rows, so that a run of another model may follow."""
+    if (out / PARTIAL_MANIFEST).exists() and read_manifest(out / PARTIAL_MANIFEST)["rows_done"] == 0:
+        for name in (PARTIAL_EMBEDDINGS, SENTENCES, PARTIAL_MANIFEST):
+            (out / name).unlink(missing_ok=True)
+
+
 def require_same(folder: Path, manifest: dict[str, Any], expected: dict[str, Any]) -> None:
     """Compare a store's manifest with what the run needs.
 
@@ -149,19 +194,19 @@ def _not_complete(folder: Path) -> DataError:
         done, total = manifest["rows_done"], manifest["num_rows"]
         return DataError(
             f"{folder} is unfinished: {done:,} of {total:,} rows",
-            hint="run the same distilcse extract command again, it goes on from there",
+            hint="run the same distilcse extract command again: it resumes there",
         )
     what = "is no embedding store" if folder.is_dir() else "does not exist"
     return DataError(f"{folder} {what}", hint="make one with distilcse extract")
 
 
 def _open_array(path: Path, manifest: dict[str, Any]) -> np.ndarray:
-    """Memory-map the rows; header, manifest and file size have to say the same."""
+    """Memory-map the rows, after a check that header, manifest and file size agree."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}", hint=_REMAKE) from error
-    except Exception as error:  # of a damaged header NumPy says what its parsers say, of many kinds
+    except Exception as error:  # a damaged header raises whatever NumPy's parsers raise
         raise DataError(f"{path} is damaged or no array: {' '.join(str(error).split())}", hint=_REMAKE) from error
     if not isinstance(array, np.memmap):
         raise DataError(f"{path} is an archive, not an array", hint=_REMAKE)

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from distilcse_cli.models.dense import Dense
 from distilcse_cli.models.encoder import SentenceEncoder
+from distilcse_cli.models.pooling import Dense
 
 
 class Scale(nn.Module):

@@ -24,7 +24,7 @@ from huggingface_hub import constants  # reads its settings now, from the enviro
 from distilcse_cli import __main__, console
 from distilcse_cli.catalogue import refusals
 from distilcse_cli.errors import DistilCSEError
-from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.models.reference import resolve_reference
 from tests.download.instant import forbid_network
 from tests.training.processes import FileEvents
 

@@ -33,7 +33,7 @@ if __name__ == "__main__":
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     refusals.PATIENCE = refusals.Patience(first_delay=0.0)
     if sys.argv[1] == "resolve":
-        from distilcse_cli.models.references import resolve_reference
+        from distilcse_cli.models.reference import resolve_reference
 
         print(resolve_reference(sys.argv[2]))
         sys.exit(0)

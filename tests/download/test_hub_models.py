@@ -85,7 +85,7 @@ def test_what_another_tool_has_left_in_the_cache_of_the_hub_client_is_used_witho
     hub.repos["owner/name"] = Repo(model)
     environment = hub_environment(hub, tmp_path / "hf") | {"DISTILCSE_HOME": str(home)}
     code = "from huggingface_hub import snapshot_download; print(snapshot_download('owner/name'))"
-    ours = "from distilcse_cli.models.references import resolve_reference; print(resolve_reference('owner/name'))"
+    ours = "from distilcse_cli.models.reference import resolve_reference; print(resolve_reference('owner/name'))"
     cached = run(code, environment)
     assert Path(cached).name == COMMIT
     hub.repos.clear()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import DISTILCSE, ROOT
 
-pytestmark = [pytest.mark.e2e, pytest.mark.real_model]
+pytestmark = [pytest.mark.e2e, pytest.mark.real_model, pytest.mark.slow]
 
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -14,7 +14,8 @@ Command = Callable[..., CompletedProcess[str]]
 
 USAGE_ERRORS = {
     "out without a format": ["encode", "text.txt", "--model", "m", "--out", "rows.txt"],
-    "no out": ["encode", "text.txt", "--model", "m"],
+    "no out for stdin": ["encode", "--model", "m"],
+    "no out for stdin as -": ["encode", "-", "--model", "m", "--overwrite"],
     "unknown pooling": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--pooler", "max"],
     "unknown number format": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--dtype", "int8"],
     "unknown product format": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--compute-dtype", "tf32"],
@@ -46,11 +47,11 @@ def test_stdin_and_file_give_the_same_rows(
     np.testing.assert_array_equal(rows, np.load(tmp_path / "file.npy"))
 
 
-def test_without_a_model_the_three_ways_out_are_named(distilcse: Command, home: Path) -> None:  # noqa: ARG001
+def test_without_a_model_the_ways_out_are_named(distilcse: Command, home: Path) -> None:  # noqa: ARG001
     environment = {name: value for name, value in os.environ.items() if name != "DISTILCSE_MODEL"}
     done = distilcse("encode", "--out", "rows.npy", input="a\n", code=2, env=environment)
-    hint = "(--model REF, or export DISTILCSE_MODEL=REF, or distilcse download all-minilm-l6)"
-    assert done.stderr == f"error: no model is named {hint}\n"
+    hint = "(name one with --model REF or DISTILCSE_MODEL=REF, or run: distilcse download all-minilm-l6)"
+    assert done.stderr == f"error: no model is named, and the default model is not downloaded {hint}\n"
 
 
 def test_a_missing_file_and_a_folder_for_a_file(distilcse: Command, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_version_is_the_one_that_the_package_states(distilcse: Distilcse) -> Non
 def test_env_names_versions_device_and_folders(distilcse: Distilcse, home: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"}
     environment |= {"CUDA_VISIBLE_DEVICES": "", "ATEN_CPU_CAPABILITY": "avx2"}
-    found = rows(distilcse("env", env=environment).stdout)
+    found = rows(distilcse("env", cold=True, env=environment).stdout)
     assert found["distilcse"] == __version__
     assert found["python"].startswith(platform.python_version())
     for package in ("torch", "transformers", "tokenizers", "datasets", "huggingface_hub"):
@@ -77,6 +77,6 @@ def test_env_reports_a_torch_that_does_not_load(distilcse: Distilcse, tmp_path: 
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "torch.py").write_text("raise OSError('libcudart.so.12: no such\\nfile')\n", encoding="utf-8")
-    done = distilcse("env", env={**os.environ, "PYTHONPATH": str(broken)})
+    done = distilcse("env", cold=True, env={**os.environ, "PYTHONPATH": str(broken)})
     assert rows(done.stdout)["torch"] == "does not load: libcudart.so.12: no such file"
     assert "data home" in rows(done.stdout)

@@ -105,7 +105,7 @@ def test_the_papers_preset_and_the_authors_names(
 
 
 USAGE_ERRORS = {
-    "no triplets": (["--student", "s", "--out", "o"], "Missing option '--triplets'"),
+    "no triplets": (["--student", "s", "--out", "o"], "run: distilcse download nli"),
     "weight without teacher": (["--keep-teacher", "0.5"], "--teacher and --keep-teacher go together"),
     "teacher without weight": (["--teacher", "t"], "--teacher and --keep-teacher go together"),
     "negative weight": (["--teacher", "t", "--keep-teacher", "-1"], "--keep-teacher is -1.0, but must be at least 0.0"),
@@ -119,6 +119,7 @@ USAGE_ERRORS = {
 
 
 @pytest.mark.parametrize("case", USAGE_ERRORS)
+@pytest.mark.usefixtures("home")
 def test_a_usage_error_is_one_line(distilcse: Command, case: str) -> None:
     arguments, message = USAGE_ERRORS[case]
     required = [] if case == "no triplets" else ["--student", "s", "--triplets", "t.csv", "--out", "o"]
@@ -135,6 +136,7 @@ def test_a_bad_row_is_named_before_any_model_is_loaded(distilcse: Command, tmp_p
 
 
 @pytest.mark.real_model
+@pytest.mark.slow
 def test_a_real_model_gains_on_real_triples(
     distilcse: Command,
     tmp_path: Path,

@@ -99,7 +99,7 @@ def test_extract_with_a_worker_killed_half_way_then_again(distilcse: Command, mo
     assert not (tmp_path / "two" / "manifest.json").exists()
 
     done = distilcse(*many, "--json")
-    assert "going on behind row" in done.stderr
+    assert "resuming after row" in done.stderr
     assert 0 < json.loads(done.stdout)["num_extracted"] < 12 * 8192
     for name in ("embeddings.npy", "sentences.txt", "manifest.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name

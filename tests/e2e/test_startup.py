@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import typer
 
+from distilcse_cli import __main__ as main
 from distilcse_cli.commands import app
 
 pytestmark = pytest.mark.e2e
@@ -43,7 +44,9 @@ def test_help_imports_nothing_heavy(command: str) -> None:
         ("distill",),
         ("distill", "--no-such-option"),
         ("distill", "--teacher", "a", "--student", "b", "--corpus", "c", "--out", "d", "--bank-size", "-1"),
+        ("distill", "--teacher", "a", "--student", "b", "--corpus", "c", "--out", "d", "--teacher-pooler", "max"),
         ("encode", "file.txt", "--out", "rows.xyz"),
+        ("encode",),
     ],
 )
 def test_usage_errors_import_nothing_heavy(arguments: tuple[str, ...]) -> None:
@@ -86,8 +89,26 @@ def test_a_setting_out_of_range_names_the_option(distilcse: Run, option: tuple[s
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--offline extract --teacher t", "interrupted; the same command continues from there\n"),
+        ("encode file.txt", "interrupted\n"),
+        ("convert weights.pth", "interrupted\n"),
+        ("distill --teacher t", "interrupted\n"),
+    ],
+)
+def test_only_a_command_that_can_continue_says_so_on_ctrl_c(
+    line: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(main, "app", lambda **_: 130)  # what Typer makes of a KeyboardInterrupt
+    monkeypatch.setattr(sys, "argv", ["distilcse", *line.split()])
+    assert main.run() == 130
+    assert capsys.readouterr().err == said
+
+
 def test_without_arguments_the_help_is_shown(distilcse: Run) -> None:
-    shown = distilcse().stdout
+    shown = distilcse(cold=True).stdout
     assert {"distill", "eval"} <= set(COMMANDS)
     assert all(f"\n  {command} " in shown for command in COMMANDS)
     assert "--install-completion" in shown
@@ -96,4 +117,4 @@ def test_without_arguments_the_help_is_shown(distilcse: Run) -> None:
 def test_version_is_that_of_the_package(distilcse: Run) -> None:
     from distilcse_cli import __version__
 
-    assert distilcse("--version").stdout == f"distilcse {__version__}\n"
+    assert distilcse("--version", cold=True).stdout == f"distilcse {__version__}\n"

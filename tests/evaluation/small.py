@@ -68,10 +68,11 @@ class SentenceCounter:
 
 def embed_one_by_one(encoder: SentenceEncoder, sentences: list[str]) -> np.ndarray:
     """Embeddings in the plainest way."""
-    from distilcse_cli.models.inference import embed_sentences
+    from distilcse_cli.models.embed import Embedder
 
     settings = EncodeSettings(batch_tokens=1, normalize=False)
-    return np.concatenate([embed_sentences(encoder, [sentence], FP32, settings) for sentence in sentences])
+    embedder = Embedder(encoder, FP32, settings)
+    return np.concatenate([embedder.sentences([sentence]) for sentence in sentences])
 
 
 def write_sts16(folder: Path) -> None:

@@ -77,7 +77,7 @@ def test_an_interrupted_demo_says_what_helps_and_the_same_again_ends(
             demo()
     assert stopped.value.exit_code == 128 + wish
     said = f"{stopped.value} {stopped.value.hint}"
-    assert "the same command starts the distillation anew" in said
+    assert "the same command starts the distillation again" in said
     assert "--resume" not in said
     assert "is kept in" not in said, "nothing of the training is used again"
     assert demo().keys() >= {"model.safetensors", "distilcse.json"}

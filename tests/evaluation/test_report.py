@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from distilcse_cli.evaluation.out import senteval_dict, write_out
+from distilcse_cli.evaluation.mteb import write_out
 from distilcse_cli.evaluation.report import Report
 from distilcse_cli.evaluation.scoring import Evaluation
 from distilcse_cli.evaluation.settings import EvalSettings
@@ -32,7 +32,6 @@ def evaluation(scores: dict[str, Score], *, model: str = "m", pooler: str = "avg
         embedding_dim=16,
         results=Results(**{"mode": "test", "aggregation": "all", "tasks": nested, "scores": scores} | results),  # type: ignore[arg-type]
         dates=dict.fromkeys(scores, "2026-01-02T03:04:05+00:00"),
-        num_reused=0,
     )
 
 
@@ -170,7 +169,7 @@ def test_the_result_file_has_sentevals_results_and_our_settings(tmp_path: Path) 
     assert settings["seed"] == 1111
     assert settings["data_fingerprints"]["STS12"] == "f STS12"
     assert settings["versions"]["torch"]
-    two = senteval_dict(report(evaluation(ALL_STS), teacher=evaluation(ALL_STS, model="t")))
+    two = report(evaluation(ALL_STS), teacher=evaluation(ALL_STS, model="t")).senteval_dict()
     assert (two["teacher"]["settings"]["model"], two["results"][0]["settings"]["model"]) == ("t", "m")
 
 

@@ -65,7 +65,7 @@ def test_missing_files_are_named_with_the_remedy(tmp_path: Path) -> None:
     ) as caught:
         load_data(["STS16"], tmp_path, EvalSettings())
     assert caught.value.hint is not None
-    assert caught.value.hint.startswith("--data DIR names the folder that holds downstream/")
+    assert caught.value.hint.startswith("distilcse download senteval fetches it; --data DIR names another folder")
 
 
 def test_a_file_of_another_size_keeps_its_own_hint(tmp_path: Path) -> None:

@@ -1,11 +1,7 @@
 """The command under attack: run, judged, counted."""
 
 import hashlib
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.conftest import ROOT
 from tests.evaluation.small import write_sts16
 from tests.hostile.case import Case
+from tests.server import Server
 from tests.tiny import make_tiny
 
 TEXT = "".join(f"the {size} {who} {what} in the {where}\n" for size in ("red", "big", "small") for who, what, where in (
@@ -71,49 +67,28 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"killed with SIGKILL: {sum(TALLY.kills.values())} times ({each})")
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[subprocess.Popen[str]]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DISTILCSE_", "HF_"))}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.hostile.server"],
-        cwd=ROOT,
-        env=kept | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        yield process
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(timeout=60)
-
-
 Command = Callable[..., Ended]
 
 
 def ask(
-    server: subprocess.Popen[str],
+    server: Server,
     line: str | list[str],
     materials: dict[str, Path],
     *,
     folder: Path,
     home: Path,
+    environment: Mapping[str, str] | None = None,
     **job: Any,
 ) -> Ended:
     """Have the server run a command line in `folder`."""
     words = line.split() if isinstance(line, str) else line
     argv = [word.format(**materials) if "{" in word else word for word in words]
-    environment = {"DISTILCSE_HOME": str(home)} | job.pop("environment", {})
-    assert server.stdin is not None
-    assert server.stdout is not None
-    server.stdin.write(json.dumps(job | {"argv": argv, "folder": str(folder), "environment": environment}) + "\n")
-    server.stdin.flush()
-    return Ended(**json.loads(server.stdout.readline()))
+    added = {"DISTILCSE_HOME": str(home)} | dict(environment or {})
+    return Ended(**server.run(argv, folder, server.environment | added, **job))
 
 
 @pytest.fixture
-def command(server: subprocess.Popen[str], tmp_path: Path, materials: dict[str, Path]) -> Command:
+def command(server: Server, tmp_path: Path, materials: dict[str, Path]) -> Command:
     """`command("encode {text} --out rows.npy", kill_at=3)`: run in the test's own folder, with its own data home."""
     work = tmp_path / "work"
 
@@ -125,7 +100,7 @@ def command(server: subprocess.Popen[str], tmp_path: Path, materials: dict[str, 
 
 
 @pytest.fixture(scope="session")
-def materials(tmp_path_factory: pytest.TempPathFactory, server: subprocess.Popen[str]) -> dict[str, Path]:
+def materials(tmp_path_factory: pytest.TempPathFactory, server: Server) -> dict[str, Path]:
     """Good inputs by name, for command lines and for cases that spoil a copy of one."""
     del server
     folder = tmp_path_factory.mktemp("good")

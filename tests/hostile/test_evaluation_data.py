@@ -153,7 +153,7 @@ def test_the_installed_command_says_the_same(
         (("convert", "evil.pth", "--out", "student", "--base", model), 4, "would run posix.system"),
         (("distill", "--teacher", model, "--student", model, "--corpus", "x", "--out", "y", "--lr", "nan"), 2, "--lr"),
     ):
-        done = distilcse(*arguments, code=code, env=environment)
+        done = distilcse(*arguments, code=code, cold=True, env=environment)
         TALLY.inputs += 1
         assert done.stderr.splitlines()[-1].startswith("error: ")
         assert says in done.stderr

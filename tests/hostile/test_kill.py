@@ -20,7 +20,7 @@ import pytest
 
 from tests.hostile.conftest import TALLY, Ended, ask, check_home
 
-NUM_KILLS = 20
+NUM_KILLS = 10
 MOST_IN_A_ROW = 6
 FEW = "--compute-dtype float32 --max-steps 3 --save-every 1 --eval-every 1 --batch-size 4"
 
@@ -79,13 +79,14 @@ JOBS = {
         "student",
         model,
         "--resume",
-        num_kills=10,  # and ten in tests/training/test_resume.py
+        num_kills=4,  # and ten in tests/training/test_resume.py
     ),
     "finetune": Job(
         f"finetune --student {{other}} --triplets {{triples}} --out student {FEW}",
         "student",
         model,
         "--resume",
+        num_kills=6,
     ),
     "eval": Job(
         "eval --model {model} --tasks STS16 --data {data} --out r.json --compute-dtype float32", "r.json", scores
@@ -99,7 +100,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_wrong_and_nothing_blocks(
     server: Any, materials: dict[str, Path], tmp_path: Path, name: str
 ) -> None:
     job, choose = JOBS[name], random.Random(name)
-    whole = run(server, job, materials, new_life(tmp_path, "whole"))
+    whole = run(server, job, materials, new_life(tmp_path, "whole"), kill_at=0)
     assert whole.code == 0, whole.err
     assert whole.events is not None
     expected = job.found(tmp_path / "whole" / "work")

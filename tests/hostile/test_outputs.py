@@ -58,6 +58,14 @@ IN_THE_WAY = [
     Case(
         "encode: over its input", "encode rows.npy --model {model} --out rows.npy", 2, "overwrite", {"rows.npy": TEXT}
     ),
+    Case(
+        "encode: a taken name that nobody typed",
+        "encode a.txt --model {model}",
+        3,
+        "a.npy exists already",
+        {"a.txt": TEXT, "a.npy": "text"},
+    ),
+    Case("encode: its input has the name", "encode a.npy --model {model}", 2, "overwrite the input", {"a.npy": TEXT}),
     Case("encode: inside its input", "encode a.txt --model {model} --out a.txt/r.npy", 3, "a.txt", {"a.txt": TEXT}),
     Case("encode: a folder", "encode {text} --model {model} --out r.npy", 3, "r.npy", {"r.npy": folder}),
     Case(

@@ -41,8 +41,13 @@ def constant(call: ast.Call, name: str) -> object:
     return found[0].value if found and isinstance(found[0], ast.Constant) else None
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_source_can_unpickle_or_run_what_it_reads(path: Path) -> None:
+def test_no_source_can_unpickle_or_run_what_it_reads() -> None:
+    assert len(SOURCES) > 100
+    for path in SOURCES:
+        check_trust(path)
+
+
+def check_trust(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         imported += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

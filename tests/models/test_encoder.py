@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from transformers import AutoModel, BertModel
 
 from distilcse_cli.config import POOLINGS
-from distilcse_cli.models.dense import Dense
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
+from distilcse_cli.models.pooling import Dense
 from tests.tiny import ARCHITECTURES
 
 SENTENCES = ["the cat sleeps in the house", "dog", "a big woman runs to the red market and eats", "7 of 9!"]
@@ -40,6 +40,11 @@ def by_hand(model: nn.Module, pooling: str, input_ids: Tensor) -> Tensor:
         return output.pooler_output[0]
     if pooling == "cls_before_pooler":
         return last[0]
+    if pooling == "last_token":
+        return last[-1]
+    if pooling == "weighted_mean":
+        weights = torch.arange(1, len(last) + 1).unsqueeze(-1)
+        return (weights * last).sum(dim=0) / weights.sum()
     other = {"avg": last, "avg_top2": layers[-2][0], "avg_first_last": layers[0][0], "avg_layer1_last": layers[1][0]}
     return ((last + other[pooling]) / 2).mean(dim=0)
 

@@ -15,9 +15,9 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
 from distilcse_cli.errors import DataError
-from distilcse_cli.models.dense import Dense
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.models.folder import save_student
+from distilcse_cli.models.pooling import Dense
 from tests.models.test_encoder import CASES, SENTENCES, embed, tokens
 
 TEXTS = [*SENTENCES, "the man eats and the dog plays in the river " * 20]  # the last one is cut at 64 tokens

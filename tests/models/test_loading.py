@@ -69,6 +69,7 @@ def test_cls_without_a_pooler_lists_the_poolings_that_work(tiny: Callable[..., P
             load_encoder(str(tiny(architecture)), pooler=pooler)
         assert caught.value.hint == (
             "choose --pooler cls_before_pooler or avg or avg_top2 or avg_first_last or avg_layer1_last"
+            " or weighted_mean or last_token"
         )
 
 
@@ -105,19 +106,23 @@ def test_a_pooler_that_is_not_in_the_checkpoint_is_not_made_up(
         ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
         ({"pooling_mode": "mean", "embedding_dimension": 16}, "avg"),
         ({"pooling_mode": ["cls"], "embedding_dimension": 16}, "cls"),
+        ({"pooling_mode_mean_tokens": False, "pooling_mode_weightedmean_tokens": True}, "weighted_mean"),
+        ({"pooling_mode": "weightedmean", "embedding_dimension": 16}, "weighted_mean"),
+        ({"pooling_mode_mean_tokens": False, "pooling_mode_lasttoken": True}, "last_token"),
+        ({"pooling_mode": ["lasttoken"], "embedding_dimension": 16}, "last_token"),
     ],
 )
 def test_the_pooling_is_read_in_the_old_form_and_the_new(modules: Path, config: dict, pooling: str) -> None:
     (modules / "1_Pooling" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     encoder = load_encoder(str(modules))
-    assert encoder.pooling == pooling  # with the dense + tanh behind it in both cases
+    assert encoder.pooling == pooling  # with the dense + tanh after it in all cases
     assert len(encoder.dense) == 1
 
 
 def test_a_folder_that_sentence_transformers_saved_anew_is_the_same_model(
     tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
-    for pooling in ("cls", "avg", "avg_first_last"):
+    for pooling in ("cls", "avg", "avg_first_last", "weighted_mean", "last_token"):
         encoder = load_encoder(str(tiny("bert")), pooler=pooling, max_length=30)
         encoder.normalize = True
         save_student(encoder, tmp_path / pooling, card="", settings={})
@@ -161,7 +166,7 @@ def test_dense_weights_may_be_pickled_tensors_but_nothing_else(modules: Path, tm
     [
         ("1_Pooling", {"pooling_mode_max_tokens": True}, r"cls \+ max pooling"),
         ("1_Pooling", {"pooling_mode_cls_token": False}, "no pooling"),
-        ("1_Pooling", {"pooling_mode": "lasttoken"}, "lasttoken pooling"),
+        ("1_Pooling", {"pooling_mode": "mean_sqrt_len_tokens"}, "mean_sqrt_len_tokens pooling"),
         ("2_Dense", {"activation_function": "os.system"}, "a dense layer with system"),
         ("2_Dense", {"use_residual": True}, "a dense layer with a residual"),
         ("2_Dense", {"module_input_name": "token_embeddings"}, "a dense layer on tokens"),
@@ -182,7 +187,7 @@ def test_what_we_cannot_do_is_said_unless_a_pooling_is_chosen(
     ("kind", "problem"),
     [
         ("sentence_transformers.models.LSTM", "a module LSTM"),
-        ("custom_code.Special", "custom_code.Special, which is code of its own"),
+        ("custom_code.Special", "custom_code.Special, which is the model's own code"),
     ],
 )
 def test_a_module_we_do_not_know_is_not_skipped(modules: Path, kind: str, problem: str) -> None:
@@ -197,7 +202,7 @@ def test_layer_weights_of_their_own_are_no_pooling_of_ours(tiny: Callable[..., P
     save_student(load_encoder(str(tiny("bert")), pooler="avg_top2"), tmp_path / "m", card="", settings={})
     weights = tmp_path / "m" / "1_WeightedLayerPooling" / "model.safetensors"
     save_file({"layer_weights": torch.tensor([0.0, 0.0, 1.0, 2.0])}, weights)
-    with pytest.raises(ModelError, match="uses a mixture of layers with weights of its own"):
+    with pytest.raises(ModelError, match="uses a mixture of layers with other weights"):
         load_encoder(str(tmp_path / "m"))
 
 

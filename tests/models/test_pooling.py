@@ -1,9 +1,20 @@
-"""The six poolings on numbers small enough to follow by hand."""
+"""Every pooling on numbers small enough to follow by hand, and against sentence-transformers."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import Pooling, Transformer
 
-from distilcse_cli.models.pooling import layer_weights, mixing_pooling, needs_hidden_states, pool
+from distilcse_cli import config
+from distilcse_cli.models.embed import Embedder
+from distilcse_cli.models.encoder import load_encoder
+from distilcse_cli.models.pooling import POOLINGS, layer_weights, mixed_layer, needs_hidden_states, pool
+from distilcse_cli.runtime import Runtime
 
 # one sentence of two tokens and one of three, one number a token; 100 stands at the padding
 MASK = torch.tensor([[1, 1, 0], [1, 1, 1]])
@@ -23,11 +34,58 @@ LAYERS = (EMBEDDING, LAYER_1, LAYER_2, LAST)
         ("avg_top2", [5.5, 5.5]),  # layer 2: 8 and 4; (8 + 3) / 2, (4 + 7) / 2
         ("avg_first_last", [2.0, 4.0]),  # embedding output: 1 and 1; (1 + 3) / 2, (1 + 7) / 2
         ("avg_layer1_last", [4.0, 5.5]),  # layer 1: 5 and 4; (5 + 3) / 2, (4 + 7) / 2
+        ("weighted_mean", [10 / 3, 47 / 6]),  # (1 * 2 + 2 * 4) / 3, (1 * 5 + 2 * 6 + 3 * 10) / 6
+        ("last_token", [4.0, 10.0]),
     ],
 )
 def test_each_pooling_by_hand(pooling: str, expected: list[float]) -> None:
     layers = LAYERS if needs_hidden_states(pooling) else None
     assert pool(pooling, LAST, MASK, layers).squeeze(-1).tolist() == pytest.approx(expected)
+
+
+def test_the_settings_name_the_poolings_of_the_table_in_its_order() -> None:
+    assert tuple(POOLINGS) == config.POOLINGS
+    assert all(name == pooling.name for name, pooling in POOLINGS.items())
+
+
+@pytest.mark.parametrize("pooling", ["avg", "weighted_mean", "last_token"])
+def test_padding_on_the_left_changes_nothing(pooling: str) -> None:
+    left = torch.tensor([[0, 1, 1], [1, 1, 1]])
+    moved = torch.stack([LAST[0].roll(1, dims=0), LAST[1]])  # 100, 2, 4
+    assert pool(pooling, moved, left).tolist() == pool(pooling, LAST, MASK).tolist()
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("pooling", ["cls_before_pooler", "avg", "weighted_mean", "last_token"])
+def test_a_pooling_gives_what_sentence_transformers_gives(pooling: str, side: str) -> None:
+    if (pooling, side) == ("cls_before_pooler", "left"):
+        pytest.skip("our batches are padded on the right")
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randn(6, 9, 5, generator=generator)
+    mask = (torch.arange(9) < torch.tensor([1, 2, 5, 8, 9, 9]).unsqueeze(1)).long()
+    mask = mask.flip(1) if side == "left" else mask
+    theirs = Pooling(5, POOLINGS[pooling].reads.mode)({"token_embeddings": tokens, "attention_mask": mask})
+    torch.testing.assert_close(pool(pooling, tokens, mask), theirs["sentence_embedding"], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["mean", "weightedmean", "lasttoken"])
+def test_a_folder_of_sentence_transformers_whose_tokenizer_pads_on_the_left(
+    tiny: Callable[..., Path], tmp_path: Path, mode: str
+) -> None:
+    SentenceTransformer(modules=[Transformer(str(tiny("bert"))), Pooling(16, mode)]).save(str(tmp_path / "model"))
+    (settings,) = (tmp_path / "model").rglob("tokenizer_config.json")
+    changed = json.loads(settings.read_text(encoding="utf-8")) | {"padding_side": "left"}
+    settings.write_text(json.dumps(changed), encoding="utf-8")
+    model = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    assert model.tokenizer.padding_side == "left"
+    sentences = ["the cat sleeps", "market", "a big red dog runs to the river and eats"]
+    encoder = load_encoder(str(tmp_path / "model"))
+    assert encoder.tokenizer.padding_side == "left"
+    runtime = Runtime(device="cpu", dtype="float32", reason="test")
+    # theirs one at a time: their padding on the left would move the positions of a BERT
+    np.testing.assert_allclose(
+        Embedder(encoder, runtime).sentences(sentences), model.encode(sentences, batch_size=1), atol=1e-5
+    )
 
 
 def test_the_last_layer_is_the_last_hidden_state_even_where_the_layers_say_otherwise() -> None:
@@ -45,7 +103,8 @@ def test_sums_are_in_fp32_though_the_layers_are_in_bf16() -> None:
 
 
 def test_a_sentence_without_any_token_is_zero_and_not_nan() -> None:
-    assert pool("avg", LAST, torch.zeros_like(MASK)).tolist() == [[0.0], [0.0]]
+    for pooling in ("avg", "weighted_mean", "last_token"):
+        assert pool(pooling, LAST, torch.zeros_like(MASK)).tolist() == [[0.0], [0.0]]
 
 
 def test_an_unknown_pooling_and_missing_layers_are_the_callers_mistake() -> None:
@@ -56,17 +115,17 @@ def test_an_unknown_pooling_and_missing_layers_are_the_callers_mistake() -> None
 
 
 def test_layer_weights_by_hand() -> None:
-    assert layer_weights("avg_top2", 3) == [0, 0, 1, 1]
-    assert layer_weights("avg_first_last", 3) == [1, 0, 0, 1]
-    assert layer_weights("avg_layer1_last", 3) == [0, 1, 0, 1]
-    assert layer_weights("avg_layer1_last", 1) == [0, 2]  # layer 1 is the last one: plain avg
+    assert layer_weights(-2, 3) == [0, 0, 1, 1]
+    assert layer_weights(0, 3) == [1, 0, 0, 1]
+    assert layer_weights(1, 3) == [0, 1, 0, 1]
+    assert layer_weights(1, 1) == [0, 2]  # layer 1 is the last one: plain avg
 
 
-@pytest.mark.parametrize("pooling", ["avg_top2", "avg_first_last", "avg_layer1_last"])
-def test_layer_weights_are_recognized_whatever_their_scale(pooling: str) -> None:
-    assert mixing_pooling([0.5 * weight for weight in layer_weights(pooling, 6)]) == pooling
+@pytest.mark.parametrize("mixes", [pooling.mixes for pooling in POOLINGS.values() if pooling.mixes is not None])
+def test_layer_weights_are_recognized_whatever_their_scale(mixes: int) -> None:
+    assert mixed_layer([0.5 * weight for weight in layer_weights(mixes, 6)]) == mixes
 
 
 @pytest.mark.parametrize("weights", [[1, 1, 1, 1], [1, 0, 0, 2], [1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1], [1], []])
 def test_other_layer_weights_are_no_pooling_of_ours(weights: list[float]) -> None:
-    assert mixing_pooling([float(weight) for weight in weights]) is None
+    assert mixed_layer([float(weight) for weight in weights]) is None

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from distilcse_cli.config import POOLINGS, EncodeSettings
+from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
-from distilcse_cli.models.inference import embed_sentences
+from distilcse_cli.models.pooling import pool
 from distilcse_cli.models.prepacked import PrepackedForward, _Linear, fastest_forward, has_bf16_kernels
 from distilcse_cli.runtime import Runtime
 
@@ -42,7 +43,7 @@ def own(encoder: SentenceEncoder, ids: torch.Tensor, mask: torch.Tensor) -> torc
     """What transformers' own modules give, all tokens of all layers computed."""
     with torch.no_grad():
         output = encoder.backbone(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-        return encoder.embed_hidden(output.last_hidden_state, mask, output.hidden_states)
+        return encoder.apply_dense(pool(encoder.pooling, output.last_hidden_state, mask, output.hidden_states))
 
 
 def assert_near(got: torch.Tensor, wanted: torch.Tensor, dtype: torch.dtype) -> None:
@@ -141,7 +142,7 @@ def test_several_threads_give_the_bytes_of_one(tiny: Callable[..., Path], runtim
         rows = []
         for num_threads in (1, 2, 5):
             torch.set_num_threads(num_threads)
-            rows.append(embed_sentences(encoder, SENTENCES, runtime, settings))
+            rows.append(Embedder(encoder, runtime, settings).sentences(SENTENCES))
             assert torch.get_num_threads() == num_threads
     finally:
         torch.set_num_threads(before)
@@ -162,7 +163,7 @@ def test_an_error_in_one_thread_ends_all(tiny: Callable[..., Path], monkeypatch:
     torch.set_num_threads(2)
     try:
         with pytest.raises(ValueError, match="broken"):
-            embed_sentences(encoder, SENTENCES, FP32, EncodeSettings(batch_tokens=1))
+            Embedder(encoder, FP32, EncodeSettings(batch_tokens=1)).sentences(SENTENCES)
     finally:
         torch.set_num_threads(before)
     assert len(calls) <= len(SENTENCES) // 2

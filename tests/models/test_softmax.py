@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from distilcse_cli.models.softmax import softmax_
+from distilcse_cli.models.prepacked import softmax_
 
 
 def test_by_hand() -> None:

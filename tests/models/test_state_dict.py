@@ -187,7 +187,7 @@ def test_heads_are_64_wide_but_for_known_widths(tmp_path: Path, width: int, head
 
 def test_what_tensors_do_not_tell_is_asked_for(tiny: Tiny, tmp_path: Path) -> None:
     file = save(tmp_path / "narrow.pth", tensors_of(tiny("bert")))
-    with pytest.raises(ModelError, match="is 16 wide, which does not tell the number of its attention heads") as caught:
+    with pytest.raises(ModelError, match="is 16 wide, a width without a known number of attention heads") as caught:
         load_encoder(file, tokenizer=str(tiny("bert")))
     assert "--base REF" in str(caught.value.hint)
     file = save(tmp_path / "modern.pth", tensors_of(tiny("modernbert")))

@@ -24,8 +24,11 @@ def golden(golden_dir: Path) -> Golden:
 
 
 @pytest.mark.golden
-@both
-@modes
+@pytest.mark.parametrize(
+    ("mode", "sequential"),
+    # one by one in full takes half a minute; each of the two is also compared without the other
+    [("fast", False), ("fast", True), ("full", False), pytest.param("full", True, marks=pytest.mark.slow)],
+)
 def test_inner_kfold_is_sentevals(golden: Golden, mode: str, sequential: bool) -> None:
     (results, arrays), (settings, num_folds) = golden, MODES[mode]
     score = inner_kfold(

@@ -174,6 +174,7 @@ def test_tiny_teachers_scores_of_distinct_sentences(
 
 
 @pytest.mark.real_model
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", MINILM_POOLINGS)
 def test_minilms_sts12_in_sentevals_batches(
     minilm_poolings: Poolings, senteval_dir: Path, minilm_golden: dict[str, Any], pooling: str
@@ -183,6 +184,7 @@ def test_minilms_sts12_in_sentevals_batches(
 
 
 @pytest.mark.real_model
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", MINILM_POOLINGS)
 def test_minilms_scores_of_distinct_sentences(
     minilm_poolings: Poolings,

@@ -11,8 +11,8 @@ import pytest
 
 import senteval
 from distilcse_cli.config import EncodeSettings
+from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import load_encoder
-from distilcse_cli.models.inference import embed_sentences
 from distilcse_cli.runtime import choose_runtime
 
 
@@ -25,7 +25,7 @@ def test_transfer_accuracies_of_minilm(minilm: Path, data_dir: Path, golden_dir:
     # as users of SentEval hand embeddings over: not normalized, though the model's folder asks for it
     settings = EncodeSettings(normalize=False, max_length=512)
     results = senteval.evaluate(
-        lambda sentences: embed_sentences(encoder, sentences, choose_runtime("cpu", "float32"), settings),
+        Embedder(encoder, choose_runtime("cpu", "float32"), settings).sentences,
         "transfer",
         data=data_dir / "senteval",
     )

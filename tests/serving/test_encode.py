@@ -7,8 +7,8 @@ import pytest
 
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.errors import DataError, ModelError
+from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
-from distilcse_cli.models.inference import embed_sentences
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.serving.encode import encode_file, lines
 from tests.serving.limits import largest_file
@@ -49,7 +49,7 @@ def test_a_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"one\ntwo\ncaf\xe9\n")
     with pytest.raises(DataError, match=r"latin1\.txt, line 3 is not UTF-8: byte 0xe9 at position 4") as caught:
         list(lines(path))
-    assert "row i stays line i" in str(caught.value.hint)
+    assert "row i is line i" in str(caught.value.hint)
 
 
 def test_a_row_a_line_blank_and_repeated_ones_included(encoder: SentenceEncoder, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_row_a_line_blank_and_repeated_ones_included(encoder: SentenceEncoder,
     report = encode_file(source, encoder, out, EncodeSettings(), CPU)
     rows = np.load(out)
     assert report.num_rows == len(rows) == 6
-    np.testing.assert_allclose(rows, embed_sentences(encoder, text, CPU, EncodeSettings()), atol=1e-6)
+    np.testing.assert_allclose(rows, Embedder(encoder, CPU).sentences(text), atol=1e-6)
     # a blank line is [CLS] [SEP], and so is a line of spaces
     np.testing.assert_array_equal(rows[1], rows[3])
     np.testing.assert_array_equal(rows[1], rows[5])

@@ -11,16 +11,13 @@ from distilcse_cli.data.corpus import open_corpus
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher import extract as module
-from distilcse_cli.teacher.lock import locked
+from distilcse_cli.teacher.store import locked
 
 
 def fork_server() -> ForkServerContext:
     """New processes that need not load torch anew, and have none of this one's threads."""
     context = multiprocessing.get_context("forkserver")
-    # the server does not know our sys.path yet, so only installed modules can be loaded ahead
-    context.set_forkserver_preload(
-        ["distilcse_cli.teacher.extract", "transformers.models.bert.modeling_bert", "transformers.models.auto"]
-    )
+    context.set_forkserver_preload(["tests.preload"])
     return context
 
 

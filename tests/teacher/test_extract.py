@@ -13,8 +13,8 @@ import pytest
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.corpus import Corpus
 from distilcse_cli.errors import DataError, ModelError
+from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
-from distilcse_cli.models.inference import embed_sentences
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher import extract as module
 from distilcse_cli.teacher.extract import extract
@@ -47,7 +47,7 @@ def test_rows_are_the_corpus_in_its_order(teacher: SentenceEncoder, make_corpus:
     corpus = make_corpus(100)
     store = extract(teacher, corpus, tmp_path / "out", SETTINGS, CPU, window_rows=30)
     assert store.num_extracted == len(store) == 100
-    np.testing.assert_allclose(store.embeddings, embed_sentences(teacher, list(corpus), CPU, SETTINGS), atol=1e-5)
+    np.testing.assert_allclose(store.embeddings, Embedder(teacher, CPU, SETTINGS).sentences(list(corpus)), atol=1e-5)
     assert store.sentences_path.read_text(encoding="utf-8") == "".join(f"{sentence}\n" for sentence in corpus)
     assert sorted(files_of(tmp_path / "out")) == ["embeddings.npy", "manifest.json", "sentences.txt"]
 
@@ -109,6 +109,19 @@ def test_a_complete_store_is_used_again_whatever_the_batch_size(
     assert again.num_extracted == 0
     assert files_of(tmp_path / "out") == before
     assert "is complete already (20 rows)" in capsys.readouterr().err
+
+
+def test_a_complete_store_is_read_without_a_lock(
+    teacher: SentenceEncoder, make_corpus: MakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = make_corpus(20)
+    extract(teacher, corpus, tmp_path / "out", SETTINGS, CPU)
+
+    def refused(*_: object) -> None:
+        raise AssertionError("a store that nobody may write to needs no lock file")
+
+    monkeypatch.setattr(module, "locked", refused)
+    assert extract(teacher, corpus, tmp_path / "out", SETTINGS, CPU).num_extracted == 0
 
 
 def test_a_store_that_does_not_match_is_an_error_that_names_both_values(

@@ -16,7 +16,7 @@ FILE_EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil
 def start(task: Callable[..., object], *arguments: object) -> Any:
     """Start `task` in a process of one thread."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([f"{__name__}_preload"])
+    context.set_forkserver_preload(["tests.preload"])
     process = context.Process(target=_enter, args=(dict(os.environ), task, arguments), daemon=True)
     process.start()
     return process

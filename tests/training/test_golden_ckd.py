@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.tokens import tokenize
+from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import load_encoder
-from distilcse_cli.models.inference import embed_rows
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.bank import MemoryBank
@@ -52,7 +53,7 @@ def train_golden(
     student = load_encoder(str(golden_dir / "tiny-student"), pooler=pooler)
     sentences = (golden_dir / "sentences.txt").read_text(encoding="utf-8").split("\n")[:96]
     rows = tokenize(sentences, teacher.tokenizer, 64)
-    wanted = embed_rows(teacher, rows, FP32, batch_tokens=1024, normalize=False)
+    wanted = Embedder(teacher, FP32, EncodeSettings(batch_tokens=1024, normalize=False)).rows(rows)
 
     objective = Distillation(
         tokens=tokenize(sentences, student.tokenizer, 64),

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.tokens import tokenize
+from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import load_encoder
-from distilcse_cli.models.inference import embed_rows
 from distilcse_cli.ranks import joined
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.loop import train
@@ -117,7 +118,7 @@ def test_keys_with_the_text_of_the_anchor_or_the_positive_are_masked_and_counted
 
 def test_near_its_teacher_the_student_pays_nothing_and_opposite_to_it_twice_the_weight(tiny: Tiny) -> None:
     model, objective = prepared(tiny, TRIPLES)
-    own = embed_rows(model.encoder, objective.tokens, FP32, batch_tokens=999, normalize=False)
+    own = Embedder(model.encoder, FP32, EncodeSettings(batch_tokens=999, normalize=False)).rows(objective.tokens)
     (plain, *_), plain_gradient = gradient(model, objective)
     (near, _, _, cosines), near_gradient = gradient(*prepared(tiny, TRIPLES, teacher=3 * own, keep_teacher=0.7))
     (far, *_), _ = gradient(*prepared(tiny, TRIPLES, teacher=-own, keep_teacher=0.7))
@@ -130,12 +131,12 @@ def test_near_its_teacher_the_student_pays_nothing_and_opposite_to_it_twice_the_
 
 def test_kept_near_its_teacher_the_student_moves_less(tiny: Tiny) -> None:
     model, objective = prepared(tiny, TRIPLES)
-    before = embed_rows(model.encoder, objective.tokens, FP32, batch_tokens=999, normalize=True)
+    before = Embedder(model.encoder, FP32, EncodeSettings(batch_tokens=999, normalize=True)).rows(objective.tokens)
     cosines = []
     for weight in (0.0, 10.0):
         model, objective = prepared(tiny, TRIPLES, teacher=before, keep_teacher=weight, max_steps=10, epochs=10)
         learn(model, objective)
-        after = embed_rows(model.encoder, objective.tokens, FP32, batch_tokens=999, normalize=True)
+        after = Embedder(model.encoder, FP32, EncodeSettings(batch_tokens=999, normalize=True)).rows(objective.tokens)
         cosines.append(float((before * after).sum(axis=1).mean()))
     assert cosines[0] < cosines[1] < 1
 

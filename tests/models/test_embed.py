@@ -12,15 +12,9 @@ from hypothesis import strategies as st
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.errors import DataError, ModelError
-from distilcse_cli.models.batching import token_budget_batches
+from distilcse_cli.models.batching import first_non_finite_row, token_budget_batches
+from distilcse_cli.models.embed import Embedder, windows
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
-from distilcse_cli.models.inference import (
-    embed_rows,
-    embed_sentences,
-    embed_stream,
-    first_non_finite_row,
-    windows,
-)
 from distilcse_cli.ranks import Ranks
 from distilcse_cli.runtime import Runtime
 
@@ -92,7 +86,7 @@ def test_windows_by_hand() -> None:
 @pytest.mark.parametrize("batch_tokens", [1, 20, 8192])
 def test_rows_come_out_in_the_order_of_the_sentences(encoder: SentenceEncoder, batch_tokens: int) -> None:
     rows = tokenize(SENTENCES, encoder.tokenizer, encoder.max_length)
-    embeddings = embed_rows(encoder, rows, CPU, batch_tokens=batch_tokens, normalize=False)
+    embeddings = Embedder(encoder, CPU, EncodeSettings(batch_tokens=batch_tokens, normalize=False)).rows(rows)
     assert embeddings.dtype == np.float32
     np.testing.assert_allclose(embeddings, one_by_one(encoder, SENTENCES), atol=1e-5)
 
@@ -102,10 +96,10 @@ def test_rows_and_sentences_are_cut_into_the_same_batches(encoder: SentenceEncod
     encoder.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
     full = CPU.batch_tokens // 16
     sentences = ["cat " * 14] * (full + 6)
-    embed_rows(encoder, tokenize(sentences, encoder.tokenizer, encoder.max_length), CPU, normalize=False)
+    Embedder(encoder, CPU).rows(tokenize(sentences, encoder.tokenizer, encoder.max_length))
     # a batch of 16 tokens each, and the 6 that are left; where there are threads, either may come first
     assert sorted(shapes) == [(6, 16), (full, 16)]
-    embed_sentences(encoder, sentences, CPU, EncodeSettings())
+    Embedder(encoder, CPU, EncodeSettings()).sentences(sentences)
     assert sorted(shapes[2:]) == sorted(shapes[:2])
 
 
@@ -113,7 +107,7 @@ def test_the_shapes_of_batches_are_few(encoder: SentenceEncoder) -> None:
     shapes = []
     encoder.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
     sentences = [" ".join(["cat"] * num_words) for num_words in range(1, 50) for _ in range(3)]
-    embed_sentences(encoder, sentences, CPU, EncodeSettings(batch_tokens=200))
+    Embedder(encoder, CPU, EncodeSettings(batch_tokens=200)).sentences(sentences)
     # 3 to 51 tokens: every width up to 16, then every second up to 32, then every fourth
     assert {width for _, width in shapes} <= {*range(3, 16), *range(16, 32, 2), *range(32, 56, 4)}
     # 200 // width rows at a time; the last batch, of what is left, is filled up to 1, 2, 3, 4, 6, 8, 12, …
@@ -126,32 +120,32 @@ def test_padding_does_not_go_past_the_models_positions(tiny: Callable[..., Path]
     encoder = load_encoder(str(tiny("bert")), pooler="avg", max_length=66)
     sentence = " ".join(["cat"] * 64)  # 66 tokens, all the positions there are; the next width would be 72
     np.testing.assert_allclose(
-        embed_sentences(encoder, [sentence], CPU, EncodeSettings()), one_by_one(encoder, [sentence]), atol=1e-5
+        Embedder(encoder, CPU, EncodeSettings()).sentences([sentence]), one_by_one(encoder, [sentence]), atol=1e-5
     )
 
 
 def test_normalized_rows_have_length_one_and_the_same_direction(encoder: SentenceEncoder) -> None:
     raw = one_by_one(encoder, SENTENCES)
-    embeddings = embed_sentences(encoder, SENTENCES, CPU, EncodeSettings(normalize=True))
+    embeddings = Embedder(encoder, CPU, EncodeSettings(normalize=True)).sentences(SENTENCES)
     np.testing.assert_allclose(embeddings, raw / np.linalg.norm(raw, axis=1, keepdims=True), atol=1e-5)
 
 
 def test_whether_rows_are_normalized_is_the_models_own_choice_unless_asked(encoder: SentenceEncoder) -> None:
     raw = one_by_one(encoder, SENTENCES)
-    np.testing.assert_allclose(embed_sentences(encoder, SENTENCES, CPU, EncodeSettings()), raw, atol=1e-5)
+    np.testing.assert_allclose(Embedder(encoder, CPU, EncodeSettings()).sentences(SENTENCES), raw, atol=1e-5)
     encoder.normalize = True
-    normalized = embed_sentences(encoder, SENTENCES, CPU, EncodeSettings())
+    normalized = Embedder(encoder, CPU, EncodeSettings()).sentences(SENTENCES)
     np.testing.assert_allclose(np.linalg.norm(normalized, axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(
-        embed_sentences(encoder, SENTENCES, CPU, EncodeSettings(normalize=False)), raw, atol=1e-5
+        Embedder(encoder, CPU, EncodeSettings(normalize=False)).sentences(SENTENCES), raw, atol=1e-5
     )
 
 
 def test_bfloat16_products_still_give_float32_rows_of_nearly_the_same_direction(encoder: SentenceEncoder) -> None:
     runtime = Runtime(device="cpu", dtype="bfloat16", reason="test")
     settings = EncodeSettings(normalize=True)
-    exact = embed_sentences(encoder, SENTENCES, CPU, settings)
-    rounded = embed_sentences(encoder, SENTENCES, runtime, settings)
+    exact = Embedder(encoder, CPU, settings).sentences(SENTENCES)
+    rounded = Embedder(encoder, runtime, settings).sentences(SENTENCES)
     assert rounded.dtype == np.float32
     assert not np.array_equal(exact, rounded)
     assert (exact * rounded).sum(axis=1).min() > 0.99
@@ -160,8 +154,8 @@ def test_bfloat16_products_still_give_float32_rows_of_nearly_the_same_direction(
 
 def test_a_windows_rows_do_not_depend_on_the_windows_around_it(encoder: SentenceEncoder) -> None:
     settings = EncodeSettings(batch_tokens=30)
-    stream = [window.embeddings for window in embed_stream(encoder, SENTENCES, CPU, settings, window_rows=3)]
-    alone = embed_sentences(encoder, SENTENCES[3:], CPU, settings)
+    stream = [window.embeddings for window in Embedder(encoder, CPU, settings).stream(SENTENCES, window_rows=3)]
+    alone = Embedder(encoder, CPU, settings).sentences(SENTENCES[3:])
     assert stream[1].tobytes() == alone.tobytes()
 
 
@@ -174,7 +168,7 @@ def test_a_stream_is_read_one_window_at_a_time(encoder: SentenceEncoder) -> None
             num_read += 1
             yield "the cat sleeps"
 
-    stream = embed_stream(encoder, endless(), CPU, EncodeSettings(), window_rows=4)
+    stream = Embedder(encoder, CPU, EncodeSettings()).stream(endless(), window_rows=4)
     for num_windows in range(1, 4):
         assert next(stream).embeddings.shape == (4, 16)
         assert num_read == 4 * num_windows
@@ -185,7 +179,7 @@ def test_a_stream_lets_go_of_the_windows_it_has_yielded(encoder: SentenceEncoder
         """A line whose copies in memory can be counted."""
 
     alive = []
-    for _ in embed_stream(encoder, (Line("a cat") for _ in range(40)), CPU, EncodeSettings(), window_rows=4):
+    for _ in Embedder(encoder, CPU, EncodeSettings()).stream((Line("a cat") for _ in range(40)), window_rows=4):
         alive.append(sum(type(thing) is Line for thing in gc.get_objects()))
     # the window at hand and the one just read
     assert max(alive) <= 8
@@ -193,7 +187,7 @@ def test_a_stream_lets_go_of_the_windows_it_has_yielded(encoder: SentenceEncoder
 
 def test_truncated_sentences_are_counted(encoder: SentenceEncoder) -> None:
     # with [CLS] and [SEP], "the cat sleeps" is 5 tokens long, "market" 3
-    (window,) = embed_stream(encoder, ["the cat sleeps", "market"], CPU, EncodeSettings(max_length=4))
+    (window,) = Embedder(encoder, CPU, EncodeSettings(max_length=4)).stream(["the cat sleeps", "market"])
     assert window.num_truncated == 1
     cut, _ = window.embeddings
     np.testing.assert_allclose(cut, one_by_one(encoder, ["the cat"])[0], atol=1e-5)
@@ -203,10 +197,10 @@ def test_a_row_with_nan_is_named_with_its_sentence(encoder: SentenceEncoder) -> 
     with torch.no_grad():
         encoder.backbone.get_input_embeddings().weight[encoder.tokenizer.convert_tokens_to_ids("market")] = torch.nan
     with pytest.raises(ModelError, match="NaN or infinity for row 13, 'market'"):
-        list(embed_stream(encoder, SENTENCES, CPU, EncodeSettings(), first_row=10))
+        list(Embedder(encoder, CPU, EncodeSettings()).stream(SENTENCES, first_row=10))
     rows = tokenize(SENTENCES, encoder.tokenizer, encoder.max_length)
     with pytest.raises(ModelError, match=r"NaN or infinity for row 3$"):
-        embed_rows(encoder, rows, CPU, batch_tokens=64, normalize=True)
+        Embedder(encoder, CPU, EncodeSettings(batch_tokens=64, normalize=True)).rows(rows)
 
 
 def test_first_non_finite_row_by_hand() -> None:
@@ -217,26 +211,48 @@ def test_first_non_finite_row_by_hand() -> None:
 def test_rows_too_large_for_float16_are_an_error_and_not_infinity(encoder: SentenceEncoder) -> None:
     with torch.no_grad():
         encoder.backbone.encoder.layer[-1].output.LayerNorm.weight.mul_(1e6)
-    (window,) = embed_stream(encoder, SENTENCES, CPU, EncodeSettings(dtype="float16", normalize=True))
+    (window,) = Embedder(encoder, CPU, EncodeSettings(dtype="float16", normalize=True)).stream(SENTENCES)
     assert window.embeddings.dtype == np.float16
     with pytest.raises(DataError, match=r"the embedding of row 0 reaches .*, too large for float16"):
-        list(embed_stream(encoder, SENTENCES, CPU, EncodeSettings(dtype="float16")))
+        list(Embedder(encoder, CPU, EncodeSettings(dtype="float16")).stream(SENTENCES))
 
 
 def test_embedding_a_model_in_training_uses_no_dropout_and_leaves_it_in_training(tiny: Callable[..., Path]) -> None:
     encoder = load_encoder(str(tiny("bert", dropout=0.5)), pooler="avg")
-    calm = embed_sentences(encoder, SENTENCES, CPU, EncodeSettings())
+    calm = Embedder(encoder, CPU, EncodeSettings()).sentences(SENTENCES)
     encoder.train()
-    np.testing.assert_array_equal(embed_sentences(encoder, SENTENCES, CPU, EncodeSettings()), calm)
+    np.testing.assert_array_equal(Embedder(encoder, CPU, EncodeSettings()).sentences(SENTENCES), calm)
     assert encoder.training
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_rows_are_those_of_the_weights_as_they_are_now(encoder: SentenceEncoder, dtype: str) -> None:
+    runtime = Runtime(device="cpu", dtype=dtype, reason="test")
+    embedder = Embedder(encoder, runtime)
+    before = embedder.sentences(SENTENCES)
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=0.1)
+    ids = torch.tensor([[2, 5, 6, 3]])
+    encoder(ids, torch.ones_like(ids)).square().sum().backward()
+    optimizer.step()
+    after = embedder.sentences(SENTENCES)
+    assert not np.allclose(after, before, atol=0.05)
+    assert after.tobytes() == Embedder(encoder, runtime).sentences(SENTENCES).tobytes()
+
+
+def test_settings_are_resolved_when_the_embedder_is_made(encoder: SentenceEncoder) -> None:
+    own = Embedder(encoder, CPU)
+    assert (own.max_length, own.normalize, own.batch_tokens, own.dtype) == (64, False, 1536, "float32")
+    settings = EncodeSettings(max_length=9, normalize=True, batch_tokens=7, dtype="float16")
+    asked = Embedder(encoder, CPU, settings)
+    assert (asked.max_length, asked.normalize, asked.batch_tokens, asked.dtype) == (9, True, 7, "float16")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_gives_the_rows_of_the_cpu(encoder: SentenceEncoder) -> None:
-    expected = embed_sentences(encoder, SENTENCES, CPU, EncodeSettings())
+    expected = Embedder(encoder, CPU, EncodeSettings()).sentences(SENTENCES)
     gpu = Runtime(device="cuda", dtype="float32", reason="test")
-    embeddings = embed_sentences(encoder, SENTENCES, gpu, EncodeSettings())
+    embeddings = Embedder(encoder, gpu, EncodeSettings()).sentences(SENTENCES)
     assert embeddings.dtype == np.float32
     np.testing.assert_allclose(embeddings, expected, atol=1e-4)
 
@@ -251,11 +267,9 @@ def test_a_share_of_one_batch_is_computed_as_in_a_process_alone(encoder: Sentenc
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        stream = embed_stream(
-            encoder, SENTENCES[:3], CPU, EncodeSettings(batch_tokens=1), ranks=Second(rank=1, world_size=2)
-        )
+        embedder = Embedder(encoder, CPU, EncodeSettings(batch_tokens=1), Second(rank=1, world_size=2))
         with suppress(ModelError):  # the other rank's rows have never been filled in
-            next(stream)
+            embedder.window(SENTENCES[:3])
     finally:
         torch.set_num_threads(before)
     assert threads == [1], "the second of three batches, by one thread as all of them are in a process alone"

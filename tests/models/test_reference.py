@@ -1,13 +1,17 @@
 """What a model reference may be, and the one line that each wrong one gets."""
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from distilcse_cli.errors import ModelError, UsageError
-from distilcse_cli.models.references import resolve_reference
+from distilcse_cli.models.reference import ModelRef, resolve_reference
 
 
 def test_a_local_folder_is_taken_as_it_is(tiny: Callable[..., Path]) -> None:
@@ -69,3 +73,39 @@ def test_a_revision_goes_with_hub_models_only(tiny: Callable[..., Path]) -> None
         resolve_reference(str(tiny("bert")), revision="v1")
     with pytest.raises(UsageError, match="--revision v1 does not go with all-minilm-l6, which has one version only"):
         resolve_reference("all-minilm-l6", revision="v1")
+
+
+def test_a_model_is_found_once_and_a_changed_copy_knows_where(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny("bert"), tmp_path / "model")
+    named = ModelRef(ref=str(folder), pooler="avg")
+    assert named.locate() == folder
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert named.locate() == folder
+    assert replace(named, pooler="cls").locate() == folder
+    moved.rename(folder)
+    assert named.load(max_length=9).max_length == 9
+    # where it was found is no part of what the user said
+    assert named == ModelRef(ref=str(folder), pooler="avg")
+    assert hash(named) == hash(ModelRef(ref=str(folder), pooler="avg"))
+
+
+def test_an_unknown_pooling_is_refused_when_the_model_is_named() -> None:
+    with pytest.raises(UsageError, match="unknown pooling 'max'"):
+        ModelRef(ref="no-such-model", pooler="max")
+
+
+def test_a_model_with_its_own_code_is_warned_of_once(
+    tiny: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(tiny("bert"), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "code.Model"}}))
+    ModelRef(ref=str(folder)).load()
+    assert capsys.readouterr().err.count("brings its own code") == 1
+
+
+def test_naming_a_model_loads_no_torch() -> None:
+    naming = "from distilcse_cli.models.reference import ModelRef; ModelRef(ref='m')"
+    code = f"import sys; {naming}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
