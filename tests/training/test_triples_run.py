@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import tomllib
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -124,6 +125,9 @@ def test_a_run_leaves_a_whole_student_and_says_what_it_is_worth(job: Job) -> Non
     facts = json.loads((job.out / "distilcse.json").read_text())
     assert (facts["stage"], facts["triplets"]["num_triples"], facts["settings"]["lr"]) == ("finetune", 88, 1e-3)
     assert type(report).from_dict(facts["result"]) == report
+    repeats = tomllib.loads((job.out / "distilcse.toml").read_text(encoding="utf-8"))
+    assert (repeats["triplets"], repeats["teacher"]) == ([str(job.triplets)], str(job.teacher))
+    assert (repeats["student"], repeats["out"], repeats["keep_teacher"]) == (str(job.student), str(job.out), 0.5)
     card = (job.out / "README.md").read_text()
     assert "| triples | 84 |" in card
     assert f"(before: {report.start_score:.2f})" in card
