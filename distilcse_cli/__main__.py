@@ -23,7 +23,7 @@ def run() -> int:
     """Run the command line and return the exit code."""
     mute_others()
     try:
-        code = app(standalone_mode=False) or 0
+        code = app(prog_name="distilcse", standalone_mode=False) or 0
         if code == CTRL_C:  # Typer turns the KeyboardInterrupt of a command into this code
             command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
             again = "; the same command continues from there" if command in CAN_CONTINUE else ""

@@ -172,7 +172,7 @@ def test_the_command_named_for_a_missing_model_fetches_it(
     (tmp_path / "file.txt").write_text(TEXT, encoding="utf-8")
     remedy = MISSING["encode"][1].split()[1:]
     assert " ".join(remedy) in typed("encode", "file.txt", code=2).err
-    assert distilcse(*remedy).stdout == f"{home / 'models' / MODEL}\n"
+    assert distilcse(*remedy, cold=True).stdout == f"{home / 'models' / MODEL}\n"
     distilcse("encode", "file.txt")
 
 
@@ -182,7 +182,7 @@ def test_the_command_named_for_a_missing_corpus_fetches_it(
 ) -> None:
     remedy = MISSING["extract"][1].split()[1:]
     assert " ".join(remedy) in typed("extract", "--teacher", tiny(), code=2).err
-    assert distilcse(*remedy).stdout.startswith(f"{home / 'datasets' / 'news-articles'}")
+    assert distilcse(*remedy, cold=True).stdout.startswith(f"{home / 'datasets' / 'news-articles'}")
     # the corpus is there now, so the next mistake is found
     assert "--nproc is 0" in typed("extract", "--teacher", tiny(), "--nproc", 0, code=2).err
 
@@ -196,7 +196,7 @@ def test_the_command_named_for_missing_triples_fetches_them(
         files = {"nli_for_simcse.csv": TRIPLES.encode(), "README.md": b"# NLI\n"}
         hub.repos["datasets/princeton-nlp/datasets-for-simcse"] = Repo(files)
         environment = hub_environment(hub, tmp_path / "hf") | {"DISTILCSE_HOME": str(home)}
-        done = distilcse(*remedy, env=environment)
+        done = distilcse(*remedy, env=environment, cold=True)
     assert done.stdout == f"{catalogue.present('nli')}\n"
     assert "31 triples" in distilcse("finetune", "--student", tiny(), "--out", "better").stdout
 
