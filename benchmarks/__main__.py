@@ -1,21 +1,19 @@
 """All benchmarks, one after the other: `make bench`."""
 
-import argparse
 import subprocess
 import sys
 
-from benchmarks.common import add_options
+from benchmarks.common import new_parser
 
-NAMES = ("encode", "distill", "finetune", "sts", "transfer", "extract", "startup", "scaling", "peak", "first_token")
+NAMES = ("encode", "distill", "finetune", "sts", "transfer", "extract")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, out=False)
-    parser.parse_args()  # each program gets them as they are
+    if new_parser(__doc__).parse_args().out:  # the other options go to each program as they are
+        raise SystemExit("--out is for one benchmark: python -m benchmarks.NAME --out FILE")
     failed = []
     for name in NAMES:
-        # a process each, so that none inherits another's memory or threads
+        # in separate processes, so that none inherits another's memory or threads
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]], check=False).returncode:
             failed.append(name)
     subprocess.run([sys.executable, "-m", "benchmarks.tables"], check=True)

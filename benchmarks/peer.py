@@ -1,17 +1,17 @@
-"""A side of a comparison in a process of its own, which does its work whenever it is its turn.
+"""A side of a comparison in its own process. It works when its turn comes, and waits otherwise.
 
-Each side so has its own weights, heap, threads and global settings, and may have its own virtual
-environment. All sides are children of one process and inherit its cores; while one works, the
-others wait for a line on their standard input. Standard library only: a side's environment need
-not have this project's packages.
+Each side has its own weights, heap, threads and global settings, and may use another virtual
+environment. All sides are children of one process and inherit its cores. This file needs the
+standard library only: a side's environment need not have this project's packages.
 
-A side is a class. Its constructor takes keywords, loads and warms up, and may leave facts in
-`facts`; `run()` does the work of one round and returns its figures as a dict.
+A side is a class. Its constructor takes keywords, loads, warms up, and may set `facts`, a dict.
+Its `run()` does the work of one round and returns the figures as a dict.
 """
 
 import importlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -24,30 +24,29 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class SideFailed(Exception):
-    """A side could not be set up, or broke off; the message is its last line."""
+    """A side could not be set up, or failed in a round; the message is one line."""
 
 
 class Peer:
-    """A side running in another process.
+    """A side that runs in another process.
 
     Args:
         side: `module:Class` of the side.
-        settings: the keywords of its constructor.
+        settings: keywords of its constructor.
         threads: threads of its matrix products.
-        python: interpreter to run it with; None takes this one.
+        python: interpreter that runs it; None takes this one.
 
     Raises:
-        SideFailed: with the reason, when it could not be set up.
+        SideFailed: the side could not be set up.
     """
 
     def __init__(self, side: str, settings: Mapping[str, Any], *, threads: int, python: str | None = None) -> None:
         command = [python or sys.executable, "-m", "benchmarks.peer", side, json.dumps(settings)]
-        several = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-        environment = os.environ | dict.fromkeys(several, str(threads)) | {"TOKENIZERS_PARALLELISM": "true"}
+        variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        environment = os.environ | variables | {"TOKENIZERS_PARALLELISM": "true"}
+        pipe = subprocess.PIPE
         try:
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
+            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True)
         except OSError as error:
             raise SideFailed(f"cannot run {command[0]}: {error.strerror}") from error
         try:
@@ -57,7 +56,7 @@ class Peer:
             raise
 
     def run(self) -> dict[str, Any]:
-        """The figures of one round, with its `seconds`."""
+        """Do one round; its figures, with `seconds` and `resident_bytes`."""
         assert self._process.stdin is not None
         self._process.stdin.write("run\n")
         self._process.stdin.flush()
@@ -78,17 +77,41 @@ class Peer:
         return answer
 
 
-def memory_now() -> dict[str, int]:
-    """Memory of this process that is in RAM, `resident_bytes`; of it, `anonymous_bytes` are no mapped files' pages."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
-    fields = {"resident_bytes": "VmRSS", "anonymous_bytes": "RssAnon"}
-    return {name: 1024 * int(status[field].split()[0]) for name, field in fields.items()}
+class StepClock:
+    """Times the steps of a slice of training, without the first few, where shapes and buffers are new.
+
+    Args:
+        num_warmup: steps that are not counted.
+    """
+
+    def __init__(self, num_warmup: int) -> None:
+        self._num_warmup = num_warmup
+        self._num_steps = self._num = 0
+        self._started = self._ended = time.perf_counter()
+
+    def tick(self, num: int) -> None:
+        """Call this after every step, with the number of sentences or triples in it."""
+        self._ended = time.perf_counter()
+        self._num_steps += 1
+        if self._num_steps <= self._num_warmup:
+            self._started = self._ended
+        else:
+            self._num += num
+
+    def figures(self) -> dict[str, Any]:
+        """What a side's `run` returns: `num` and the `seconds` they took."""
+        return {"num": self._num, "seconds": self._ended - self._started}
+
+
+def most_memory(of: int = resource.RUSAGE_SELF) -> int:
+    """Bytes of the most memory that this process, or the largest of its ended children, has had in RAM."""
+    return 1024 * resource.getrusage(of).ru_maxrss
 
 
 def serve(side: str, settings: Mapping[str, Any]) -> None:
     """Set the side up, then do a round for every line of standard input."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever libraries print is no answer
+    os.dup2(2, 1)  # what libraries print must not mix with the answers
 
     def answer(figures: Mapping[str, Any]) -> None:
         print(json.dumps(figures), file=answers, flush=True)
@@ -101,7 +124,7 @@ def serve(side: str, settings: Mapping[str, Any]) -> None:
         for _ in sys.stdin:
             started = time.perf_counter()
             figures = worker.run()
-            answer({"seconds": time.perf_counter() - started} | memory_now() | figures)
+            answer({"seconds": time.perf_counter() - started, "resident_bytes": most_memory()} | figures)
     except BaseException as error:
         traceback.print_exc()
         answer({"failed": f"{type(error).__name__}: {error}".splitlines()[0]})

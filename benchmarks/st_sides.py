@@ -1,7 +1,8 @@
-"""What a user would pick instead: sentence-transformers, encoding. Needs no package of this project."""
+"""Sides with sentence-transformers: its `encode` and its trainer. They need no package of this project."""
 
-import hashlib
 import json
+import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,15 @@ from typing import Any
 import numpy as np
 import sentence_transformers
 import torch
+import transformers
+from sentence_transformers import SentenceTransformer
 
+from benchmarks.peer import StepClock
+
+MAX_LENGTH = 64
+"""Most tokens of a sentence in training, as in ours."""
 BATCHES = (32, 128)
-"""Batch sizes tried on a backend before the first round: the library's default and a large one."""
+"""Batch sizes to try before the first round: the library's default and a large one."""
 
 
 class STEncode:
@@ -20,38 +27,24 @@ class STEncode:
     Args:
         model: folder.
         sentences: JSON file of a list of sentences.
-        rows: folder that the embeddings are written to, for their cosines.
-        backend: `torch`, `onnx` or `openvino`.
-        dtype: `float32`, `bfloat16` (weights), or `int8` (of `onnx` and `openvino`, exported before).
-        batch_size: None takes the faster one of `BATCHES` on a few of the sentences.
+        rows: folder for the embeddings, for their cosines.
+        dtype: of the weights, `float32` or `bfloat16`.
+        batch_size: None takes the one of `BATCHES` that is faster on some of the sentences.
     """
 
-    def __init__(
-        self, *, model: str, sentences: str, rows: str, backend: str, dtype: str, batch_size: int | None
-    ) -> None:
-        from time import perf_counter
-
+    def __init__(self, *, model: str, sentences: str, rows: str, dtype: str, batch_size: int | None) -> None:
         self.sentences = json.loads(Path(sentences).read_text(encoding="utf-8"))
-        self.model = _open(model, backend, dtype)
+        self.model = SentenceTransformer(model, device="cpu", model_kwargs={"dtype": getattr(torch, dtype)})
         sample = self.sentences[:: max(1, len(self.sentences) // 512)]
-        self._encode(sample, BATCHES[0])  # warm-up, without which the first batch size would look slow
+        self._encode(sample, BATCHES[0])  # a warm-up; without it the first batch size would look slow
         rates = {}
         for size in BATCHES if batch_size is None else ():
-            started = perf_counter()
+            started = time.perf_counter()
             self._encode(sample, size)
-            rates[size] = len(sample) / (perf_counter() - started)
+            rates[size] = len(sample) / (time.perf_counter() - started)
         self.batch_size = batch_size or max(rates, key=rates.__getitem__)
-        self.rows = Path(rows) / f"{hashlib.sha256(f'{backend} {dtype} {batch_size}'.encode()).hexdigest()[:16]}.npy"
-        packages = ["sentence-transformers", "transformers", "torch"]
-        packages += {"onnx": ["optimum-onnx", "onnxruntime"], "openvino": ["optimum-intel", "openvino"]}.get(
-            backend, []
-        )
-        self.facts: dict[str, Any] = {
-            "batch_size": self.batch_size,
-            "rows": str(self.rows),
-            "versions": {name: version(name) for name in packages},
-            "threads": torch.get_num_threads(),
-        }
+        self.rows = Path(rows) / f"sentence-transformers-{dtype}.npy"
+        self.facts = {"batch_size": self.batch_size, "rows": str(self.rows), **_versions_and_threads("torch")}
 
     def run(self) -> dict[str, Any]:
         """Embed all sentences."""
@@ -63,33 +56,89 @@ class STEncode:
         return rows.float().numpy()
 
 
-def _open(model: str, backend: str, dtype: str) -> Any:
-    if backend == "torch":
-        how = {"model_kwargs": {"dtype": getattr(torch, dtype)}}
-        return sentence_transformers.SentenceTransformer(model, device="cpu", **how)
-    if dtype == "float32":
-        return sentence_transformers.SentenceTransformer(
-            model, device="cpu", backend=backend, model_kwargs={"export": True}
+class STTrainer:
+    """Slices of training with `SentenceTransformerTrainer`.
+
+    Args:
+        model: folder of the student.
+        data: JSON file of a dict of columns.
+        labels: `.npy` file of teacher rows: learn them by MSE. None contrasts triples.
+        batch_size, num_warmup, num_steps: of a slice.
+        bf16: autocast, an option of the trainer.
+        tuned: eager attention and no dropout as well; the trainer has no options for these.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        data: str,
+        labels: str | None = None,
+        batch_size: int,
+        num_warmup: int,
+        num_steps: int,
+        bf16: bool,
+        tuned: bool,
+    ) -> None:
+        import datasets
+        from sentence_transformers.sentence_transformer import losses
+
+        columns = json.loads(Path(data).read_text(encoding="utf-8"))
+        if labels is not None:
+            columns["label"] = list(np.load(labels, allow_pickle=False))
+        self.data = datasets.Dataset.from_dict(columns)
+        dropout = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+        self.model = SentenceTransformer(
+            model,
+            device="cpu",
+            model_kwargs={"attn_implementation": "eager"} if tuned else {},
+            config_kwargs=dict.fromkeys(dropout, 0.0) if tuned else {},
         )
-    return sentence_transformers.SentenceTransformer(
-        _int8(model, backend), device="cpu", backend=backend, model_kwargs={"file_name": INT8_FILES[backend]}
-    )
+        self.model.max_seq_length = MAX_LENGTH
+        distils = labels is not None
+        self.loss = losses.MSELoss(self.model) if distils else losses.MultipleNegativesRankingLoss(self.model)
+        self.batch_size, self.num_warmup, self.num_steps = batch_size, num_warmup, num_steps
+        self.bf16 = bf16
+        self.round = 0
+        self.facts = {"loss": type(self.loss).__name__, **_versions_and_threads("accelerate")}
+
+    def run(self) -> dict[str, Any]:
+        """Train a slice on other batches than the last one."""
+        self.round += 1
+        clock = StepClock(self.num_warmup)
+        with tempfile.TemporaryDirectory() as folder:
+            settings = sentence_transformers.SentenceTransformerTrainingArguments(
+                output_dir=folder,
+                max_steps=self.num_warmup + self.num_steps,
+                per_device_train_batch_size=self.batch_size,
+                bf16=self.bf16,
+                use_cpu=True,
+                optim="adamw_torch_fused",
+                save_strategy="no",
+                eval_strategy="no",
+                logging_strategy="no",
+                report_to=[],
+                disable_tqdm=True,
+                seed=self.round,
+            )
+            sentence_transformers.SentenceTransformerTrainer(
+                model=self.model,
+                args=settings,
+                train_dataset=self.data,
+                loss=self.loss,
+                callbacks=[_Ticks(clock, self.batch_size)],
+            ).train()
+        return clock.figures()
 
 
-INT8_FILES = {"onnx": "model_qint8_avx512_vnni.onnx", "openvino": "openvino_model_qint8_quantized.xml"}
+class _Ticks(transformers.TrainerCallback):
+    def __init__(self, clock: StepClock, batch_size: int) -> None:
+        self._clock, self._batch_size = clock, batch_size
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._clock.tick(self._batch_size)
 
 
-def _int8(model: str, backend: str) -> str:
-    """Folder of the model quantized to int8 by the library's own helper, made once beside the temporary files."""
-    import tempfile
-
-    folder = Path(tempfile.mkdtemp(prefix=f"int8-{backend}-"))
-    exported = sentence_transformers.SentenceTransformer(
-        model, device="cpu", backend=backend, model_kwargs={"export": True}
-    )
-    exported.save_pretrained(str(folder))
-    if backend == "onnx":
-        sentence_transformers.export_dynamic_quantized_onnx_model(exported, "avx512_vnni", str(folder))
-    else:
-        sentence_transformers.export_static_quantized_openvino_model(exported, None, str(folder))
-    return str(folder)
+def _versions_and_threads(package: str) -> dict[str, Any]:
+    packages = ("sentence-transformers", "transformers", package)
+    return {"versions": {name: version(name) for name in packages}, "threads": torch.get_num_threads()}

@@ -6,36 +6,36 @@ python -m benchmarks.tables
 import argparse
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS
-
+RESULTS = Path(__file__).parent / "results"
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- begin: drawn by `python -m benchmarks.tables` -->", "<!-- end -->"
 WITHOUT_BF16 = "on a CPU without bf16 instructions"
-COMPARISONS = {
+TITLES = {
     "encode": "Encoding",
-    "encode_backends": "Encoding, more backends",
     "encode_fp32": f"Encoding {WITHOUT_BF16}",
     "distill": "Stage-1 training",
     "distill_fp32": f"Stage-1 training {WITHOUT_BF16}",
     "finetune": "Stage-2 training",
+    "sts": "STS, seven tasks",
+    "transfer": "Transfer classifiers",
+    "extract": "`extract` of {num_sentences:,} sentences",
 }
+"""Result file -> its title, in the order of the page. Other files keep studies whose tables stand below the markers."""
 PACKAGES = ("torch", "transformers", "sentence-transformers", "numpy")
 
 
 def draw(results: Path = RESULTS) -> str:
-    """All tables of the results there are, in Markdown."""
-    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))}
-    sections = [_comparison(name, title, found[name]) for name, title in COMPARISONS.items() if name in found]
-    sections += [section(found[name]) for name, section in OTHERS.items() if name in found]
+    """Markdown tables of all results found."""
+    files = [(name, results / f"{name}.json") for name in TITLES]
+    sections = [section(name, json.loads(file.read_text(encoding="utf-8"))) for name, file in files if file.is_file()]
     return "\n\n".join(sections) or "Nothing measured yet."
 
 
 def with_tables(document: str, tables: str) -> str:
-    """The document with what stands between its markers replaced.
+    """The document with new tables between its markers.
 
     Raises:
         ValueError: a marker is missing.
@@ -47,19 +47,70 @@ def with_tables(document: str, tables: str) -> str:
     return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
 
 
-def _section(
-    name: str, title: str, result: dict[str, Any], header: Sequence[str], rows: Sequence[Sequence[str]]
-) -> str:
+def section(name: str, result: dict[str, Any]) -> str:
+    """Title, machine and table of a result."""
     machine = result["machine"]
     packages = ", ".join(f"{package} {machine[package]}" for package in PACKAGES if package in machine)
     threads = f", {_counted(machine['threads'], 'thread')}" if "threads" in machine else ""
-    command = result.get("command", f"python -m benchmarks.{name}")
     facts = (
-        f"`{command}`, {result['measured']}, {_counted(result['rounds'], 'round')}: {machine['cpu']}, "
+        f"`{result['command']}`, {result['measured']}, {_counted(result['rounds'], 'round')}: {machine['cpu']}, "
         f"{_counted(machine['cores'], 'core')}{threads}, load {machine['load_before']:.2f} before; {packages}."
     )
-    lines = [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
-    return "\n".join([f"### {title}", "", facts, "", *lines])
+    table = TABLES.get(name, comparison)(result)
+    return f"### {TITLES.get(name, name).format(**result)}\n\n{facts}\n\n{table}"
+
+
+def comparison(result: dict[str, Any], digits: int = 2) -> str:
+    """Rates of the sides and, with `digits` decimals, their ratios."""
+    with_cosines = any("min_cosine" in side for side in result["sides"].values())
+    unit = next(iter(result["sides"].values()))["unit"]
+    header = ["side", f"{unit}/s", "ours is × as fast", *["least cosine to fp32"] * with_cosines]
+    rows = []
+    for name, side in result["sides"].items():
+        rows.append([name, _of(side["rate"], 0), _of(side["ratio"], digits)])
+        if with_cosines:
+            rows[-1].append(f"{side['min_cosine']:.4f}")
+    ours = result["sides"]["ours"]
+    first = ours["facts"].get("first_call_seconds")
+    if first is None:
+        return _table(header, rows)
+    return (
+        _table(header, rows)
+        + f"\n\nThe first pass of ours took {first:.1f} s, the last {ours['last_round']['seconds']:.1f} s."
+    )
+
+
+def _sts(result: dict[str, Any]) -> str:
+    rows = [[name, _of(side["seconds"], 1), f"{side['average']:.2f}"] for name, side in result["sides"].items()]
+    return _table(("", "seconds", "average"), [*rows, ["ours is × as fast", _of(result["ratio"], 1), ""]])
+
+
+def _transfer(result: dict[str, Any]) -> str:
+    rows = [
+        [name, _of(task["sequential_seconds"], 1), _of(task["batched_seconds"], 2), _of(task["ratio"], 1)]
+        for name, task in result["tasks"].items()
+    ]
+    header = ("task", "sequential, s", "batched, s", "ours is × as fast")
+    return f"{_table(header, rows)}\n\nSequential: {result['sequential']}."
+
+
+def _extract(result: dict[str, Any]) -> str:
+    memory = result["resident_bytes"]
+    rows = [[name, _of(rate, 0), f"{memory[name] / 1e6:,.0f}"] for name, rate in result["rates"].items()]
+    rows.append(["extract over encode", _of(result["ratio"], 3), ""])
+    return _table(("", "sentences/s", "resident, MB"), rows)
+
+
+def _checkouts(result: dict[str, Any]) -> str:
+    return "\n\n".join(f"{job}:\n\n{comparison({'sides': sides}, 3)}" for job, sides in result["jobs"].items())
+
+
+TABLES = {"sts": _sts, "transfer": _transfer, "extract": _extract, "checkouts": _checkouts}
+"""Results with another table than `comparison`."""
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
 
 
 def _counted(number: int, unit: str) -> str:
@@ -69,122 +120,6 @@ def _counted(number: int, unit: str) -> str:
 def _of(values: dict[str, float], digits: int) -> str:
     """Median, and the range over the rounds."""
     return f"{values['median']:,.{digits}f} ({values['min']:,.{digits}f} to {values['max']:,.{digits}f})"
-
-
-def _comparison(name: str, title: str, result: dict[str, Any]) -> str:
-    with_cosines = any("min_cosine" in side for side in result["sides"].values())
-    unit = next(iter(result["sides"].values()))["unit"]
-    header = ["side", f"{unit}/s", "ours is × as fast", *["least cosine to fp32"] * with_cosines]
-    rows = []
-    for side, told in result["sides"].items():
-        rows.append([side, _of(told["rate"], 0), _of(told["ratio"], 2)])
-        if with_cosines:
-            rows[-1].append(f"{told['min_cosine']:.4f}")
-    section = _section(name, title, result, header, rows)
-    notes = [f"Not measured: {side}: {reason}" for side, reason in result["failed"].items()]
-    first = result["sides"]["ours"]["facts"].get("first_call_seconds")
-    if first is not None:
-        later = result["sides"]["ours"]["last_round"]["seconds"]
-        notes.append(f"The first pass of ours took {first:.1f} s, the last {later:.1f} s.")
-    return "\n\n".join([section, *notes])
-
-
-def _sts(result: dict[str, Any]) -> str:
-    rows = [[name, _of(side["seconds"], 1), f"{side['average']:.2f}"] for name, side in result["sides"].items()]
-    rows.append(["ours is × as fast", _of(result["ratio"], 1), ""])
-    return _section("sts", "STS, seven tasks", result, ("", "seconds", "average"), rows)
-
-
-def _transfer(result: dict[str, Any]) -> str:
-    rows = [
-        [name, _of(task["sequential_seconds"], 1), _of(task["batched_seconds"], 2), _of(task["ratio"], 1)]
-        for name, task in result["tasks"].items()
-    ]
-    header = ("task", "sequential, s", "batched, s", "ours is × as fast")
-    note = f"Sequential: {result['sequential']}."
-    return _section("transfer", "Transfer classifiers", result, header, rows) + f"\n\n{note}"
-
-
-def _extract(result: dict[str, Any]) -> str:
-    rows = [
-        [name, _of(rate, 0), f"{result['resident_bytes'][name] / 1e6:,.0f}"] for name, rate in result["rates"].items()
-    ]
-    rows.append(["extract over encode", _of(result["ratio"], 3), ""])
-    title = f"`extract` of {result['num_sentences']:,} sentences"
-    return _section("extract", title, result, ("", "sentences/s", "resident, MB"), rows)
-
-
-def _startup(result: dict[str, Any]) -> str:
-    rows = [
-        [f"`{name}`", _of(side["seconds"], 3), "yes" if side["imports_torch"] else "no"]
-        for name, side in result["sides"].items()
-    ]
-    return _section("startup", "Start-up", result, ("command", "seconds", "imports torch"), rows)
-
-
-def _scaling(result: dict[str, Any]) -> str:
-    student = f", a student of layer {result['layers']}" if result["encoder"] == "student" else ""
-    rows = [
-        [job, size, f"{_of(told['rate'], 0)} {told['unit']}", _of(told["ratio"], 3), *_memory(told)]
-        for job, sizes in result["jobs"].items()
-        for size, told in sizes.items()
-    ]
-    header = ("job", "sentences", "a second", "cost, the smallest = 1", "resident, MB", "of it not mapped files, MB")
-    return (
-        _section("scaling", f"Cost by size{student}: {', '.join(result['jobs'])}", result, header, rows)
-        + f"\n\nThe {result['repeated']}."
-    )
-
-
-def _memory(told: dict[str, Any]) -> list[str]:
-    return [f"{told[kind] / 1e6:,.0f}" if kind in told else "" for kind in ("resident_bytes", "anonymous_bytes")]
-
-
-def _peak(result: dict[str, Any], title: str = "Share of the peak") -> str:
-    rows = [
-        [f"peak, {dtype}", _of({key: value / 1e12 for key, value in peak.items()}, 3), ""]
-        for dtype, peak in result["multiply_adds_a_second"].items()
-    ]
-    for job, told in result["jobs"].items():
-        work = told["multiply_adds_a_sentence"]
-        shares = {key: 100 * value for key, value in told["share_of_peak"].items()}
-        rows.append([job, f"{told['rate']['median'] * work / 1e12:.3f}", f"{_of(shares, 1)} %"])
-    section = _section(
-        "peak",
-        title,
-        result,
-        ("", "10¹² multiply-adds/s", f"of the peak in {result['peak_dtype']}"),
-        rows,
-    )
-    shares = [
-        f"{job}: " + ", ".join(f"`{op}` {part:.1f} %" for op, part in told["top_ops_percent"].items())
-        for job, told in result["jobs"].items()
-    ]
-    return "\n\n".join([section, "Time by operator; encoding with one thread. " + "; ".join(shares) + "."])
-
-
-def _first_token(result: dict[str, Any]) -> str:
-    rows = [
-        [job, side, _of(told["rate"], 0), _of(told["ratio"], 2)]
-        for job, sides in result["jobs"].items()
-        for side, told in sides.items()
-    ]
-    header = ("job", "computed of the last layer", "sentences/s", "the first token alone is × as fast")
-    return _section("first_token", f"First-token pooling, layers {result['layers']}", result, header, rows)
-
-
-OTHERS = {
-    "sts": _sts,
-    "transfer": _transfer,
-    "extract": _extract,
-    "startup": _startup,
-    "scaling": _scaling,
-    "scaling_extract": _scaling,
-    "scaling_encode": _scaling,
-    "peak": _peak,
-    "peak_fp32": partial(_peak, title=f"Share of the peak {WITHOUT_BF16}"),
-    "first_token": _first_token,
-}
 
 
 def main() -> None:

@@ -108,18 +108,18 @@ def find_weights(ref: str, revision: str | None = None) -> Path | None:
 def resolve_reference(ref: str, revision: str | None = None) -> Path:
     """Find the local folder that a model reference stands for.
 
-    A local folder comes first, then the catalogue, then a hub id (`owner/name`). A hub model is taken from the
-    data home, else from the hub client's own cache, else it is downloaded into the data home. Only a model that
-    is in neither touches the network; `HF_HUB_OFFLINE=1` forbids that.
+    Tries a local folder first, then the catalogue, then a hub id (`owner/name`). A hub model is taken from the data
+    home, or else from the hub client's own cache, or else downloaded into the data home. Only a download uses the
+    network, and `HF_HUB_OFFLINE=1` forbids it.
 
     Args:
-        ref: the reference as typed.
+        ref: what the user typed.
         revision: branch, tag or commit of a hub model.
 
     Raises:
         UsageError: an empty reference, or a revision of something that has none.
-        ModelError: there is no such model, or what is there is not one.
-        NetworkError: the hub has no such model, does not hand it out, or cannot be reached.
+        ModelError: no such model, or the folder holds no model.
+        NetworkError: the hub has no such model, does not hand it out, or is out of reach.
     """
     if not ref.strip():
         raise UsageError("the model reference is empty", hint="name a folder, a hub id or one of distilcse download")
@@ -146,7 +146,7 @@ def _no_revision(ref: str, revision: str | None, what: str) -> None:
 
 
 def _checked(ref: str, folder: Path) -> Path:
-    """Return `folder` if it has one of the files that every model folder has."""
+    """Return `folder` if it has the files that make it a model."""
     if folder.is_file():
         raise ModelError(
             f"{ref} is a file of pickled weights, not a model folder",
@@ -173,7 +173,7 @@ def _unknown(ref: str) -> ModelError:
 
 
 def _hub_model(ref: str, revision: str | None) -> Path | None:
-    """Folder of a hub model: in the data home, else in the hub's own cache, else downloaded; None if `ref` is no id."""
+    """Find a hub model: downloaded before, in the hub's own cache, or downloaded now; None if `ref` is no hub id."""
     entry = catalogue.hub_entry(ref, revision=revision)
     if entry is None or entry.kind != "model":
         return None
@@ -185,17 +185,17 @@ def _hub_model(ref: str, revision: str | None) -> Path | None:
     try:
         return entry.fetch()
     except NetworkError as error:
-        # a misspelt folder looks like a hub id
+        # a misspelled folder looks like a hub id
         raise NetworkError(f"there is no folder {ref}, and {error.message}", hint=error.hint) from error
 
 
 def _in_hub_cache(ref: str, revision: str | None) -> Path | None:
-    """Snapshot that another tool has left in the hub client's cache, if it is complete enough to load a model."""
+    """Find a snapshot in the hub client's cache, left by another tool, that a model can be loaded from."""
     from huggingface_hub import snapshot_download
 
     try:
         folder = Path(snapshot_download(ref, revision=revision, local_files_only=True))
-    except Exception:  # absent or incomplete: the exception differs from version to version
+    except Exception:  # missing or incomplete: the exception differs from version to version
         return None
     weights = [path for pattern in _WEIGHTS for path in (*folder.glob(pattern), *folder.glob(f"*/{pattern}"))]
     is_whole = (folder / "config.json").is_file() or (folder / "modules.json").is_file()

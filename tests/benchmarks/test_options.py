@@ -1,4 +1,4 @@
-"""Each benchmark's command line can be read."""
+"""Every benchmark reads its command line, and what its user can fix ends it with one line."""
 
 from importlib import import_module
 from pathlib import Path
@@ -7,33 +7,42 @@ import pytest
 
 from benchmarks.__main__ import NAMES
 from benchmarks.common import compare, read_lines, run, without_bf16
-from benchmarks.distill import worth_trying
 from benchmarks.peer import Peer, SideFailed
+from benchmarks.training import worth_trying
 from distilcse_cli.errors import DataError
 from distilcse_cli.runtime import Runtime
 
+PROGRAMS = (*NAMES, "checkouts", "__main__")
 
-@pytest.mark.parametrize("name", NAMES)
-def test_help_tells_of_the_rounds(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--help"], 0, "--rounds"),
+        (["--rounds", "0"], 2, "--rounds: 0 is not from 1"),
+        (["--threads", "0"], 2, "--threads: 0 is not from 1"),
+    ],
+)
+def test_help_tells_of_the_rounds_and_none_are_refused(
+    name: str,
+    arguments: list[str],
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("sys.argv", [name, "--help"])
+    monkeypatch.setattr("sys.argv", [name, *arguments])
     with pytest.raises(SystemExit) as ended:
         import_module(f"benchmarks.{name}").main()
-    assert ended.value.code == 0
-    assert "--rounds" in capsys.readouterr().out
+    assert ended.value.code == code
+    assert said in "".join(capsys.readouterr())
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("option", ["--rounds", "--threads"])
-def test_no_rounds_and_no_threads_are_refused(
-    name: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", [name, option, "0"])
-    with pytest.raises(SystemExit) as ended:
-        import_module(f"benchmarks.{name}").main()
-    assert ended.value.code == 2
-    assert f"{option}: 0 is not from 1" in capsys.readouterr().err
+def test_one_file_cannot_take_the_results_of_all_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--out", "all.json"])
+    with pytest.raises(SystemExit, match="--out is for one benchmark"):
+        import_module("benchmarks.__main__").main()
 
 
 def test_a_comparison_without_its_own_side_ends_in_one_line() -> None:
@@ -43,7 +52,7 @@ def test_a_comparison_without_its_own_side_ends_in_one_line() -> None:
 
 def test_an_interpreter_that_is_not_there_fails_its_side_alone() -> None:
     with pytest.raises(SideFailed, match="cannot run /no/python"):
-        Peer("benchmarks.published:PublishedLoop", {}, threads=1, python="/no/python")
+        Peer("benchmarks.sides:Encode", {}, threads=1, python="/no/python")
 
 
 def test_bf16_sides_run_only_where_the_cpu_has_the_instructions() -> None:
@@ -62,10 +71,10 @@ def test_bf16_sides_run_only_where_the_cpu_has_the_instructions() -> None:
     ("raised", "code", "line"),
     [
         (DataError("no such file", hint="make one"), 3, "error: no such file"),
-        (SideFailed("ValueError: broken"), "a side broke off: ValueError: broken", ""),
+        (SideFailed("ValueError: broken"), "a side failed: ValueError: broken", ""),
     ],
 )
-def test_what_a_user_can_mend_ends_in_one_line(
+def test_what_a_user_can_fix_ends_in_one_line(
     raised: Exception, code: object, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def main() -> None:

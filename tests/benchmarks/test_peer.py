@@ -1,26 +1,29 @@
-"""Sides in processes of their own take turns, and a side that breaks says why."""
+"""Sides alternate, each in its own process or command, and a side that fails says why."""
 
+import json
+from argparse import Namespace
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partialmethod
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.common import compare
+from benchmarks.checkouts import Checkout
+from benchmarks.common import compare, save
 from benchmarks.encode import min_cosine
-from benchmarks.peer import Peer, SideFailed, memory_now
-from benchmarks.scaling_sides import EncodeSlices
-from benchmarks.steps import StepClock
+from benchmarks.peer import Peer, SideFailed, StepClock, most_memory
+from benchmarks.sides import EncodeCorpus, Extract
 from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.corpus import prepare_corpus
-from distilcse_cli.models.embed import Embedder
+
+HERE = "tests.benchmarks.test_peer"
 
 
 class Counts:
-    """Ten of something in as many seconds as it is told."""
+    """Ten of something in the given seconds."""
 
     def __init__(self, *, seconds: float) -> None:
         print("noise on standard output")
@@ -32,7 +35,7 @@ class Counts:
         return {"num": 10, "seconds": self.seconds}
 
 
-class BreaksOff:
+class FailsLater:
     """Works for one round."""
 
     def __init__(self) -> None:
@@ -45,18 +48,17 @@ class BreaksOff:
         return {"num": 1, "seconds": 1.0}
 
 
-class Breaks:
+class Fails:
     def __init__(self) -> None:
         raise ValueError("no such backend")
 
 
-def test_ratios_are_taken_round_by_round_and_a_broken_side_is_told() -> None:
-    here = "tests.benchmarks.test_peer"
+def test_ratios_are_taken_round_by_round_and_a_broken_side_is_named() -> None:
     sides, failed = compare(
         {
-            "ours": lambda: Peer(f"{here}:Counts", {"seconds": 2.0}, threads=1),
-            "slow": lambda: Peer(f"{here}:Counts", {"seconds": 8.0}, threads=1),
-            "broken": lambda: Peer(f"{here}:Breaks", {}, threads=1),
+            "ours": partial(Peer, f"{HERE}:Counts", {"seconds": 2.0}, threads=1),
+            "slow": partial(Peer, f"{HERE}:Counts", {"seconds": 8.0}, threads=1),
+            "broken": partial(Peer, f"{HERE}:Fails", {}, threads=1),
         },
         2,
         unit="sentences",
@@ -75,38 +77,77 @@ def test_the_sides_end_with_the_comparison_however_it_ends(rounds: int) -> None:
     peers = []
 
     def start(side: str, settings: dict[str, Any]) -> Peer:
-        peers.append(Peer(f"tests.benchmarks.test_peer:{side}", settings, threads=1))
+        peers.append(Peer(f"{HERE}:{side}", settings, threads=1))
         return peers[-1]
 
-    starters = {"ours": lambda: start("Counts", {"seconds": 1.0}), "other": lambda: start("BreaksOff", {})}
+    starters = {"ours": lambda: start("Counts", {"seconds": 1.0}), "other": lambda: start("FailsLater", {})}
     with pytest.raises(SideFailed, match="out of work") if rounds == 2 else nullcontext():
         compare(starters, rounds, unit="sentences", against="other")
     assert [peer._process.poll() for peer in peers] == [0, 0]
 
 
 def test_a_comparison_without_its_other_side_ends_in_one_line() -> None:
-    starters = {"ours": lambda: Peer("tests.benchmarks.test_peer:Counts", {"seconds": 1.0}, threads=1)}
+    starters = {"ours": partial(Peer, f"{HERE}:Counts", {"seconds": 1.0}, threads=1)}
     with pytest.raises(SystemExit, match="nothing to compare with: other could not be set up"):
         compare(starters, 1, unit="sentences", against="other")
 
 
-@pytest.mark.usefixtures("home")
-def test_a_slice_goes_on_where_the_last_one_ended_and_from_the_end_to_the_start(
-    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_result_names_its_command_and_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = tmp_path / "five.txt"
-    text.write_text("".join(f"the {word} sleeps in the house\n" for word in "cat dog man woman market".split()))
-    corpus = prepare_corpus([str(text)], CorpusSettings())
-    side = EncodeSlices(model=str(tiny("bert")), corpus=str(corpus.folder))
-    # windows of two: 2, 2, 1 and again
-    monkeypatch.setattr(Embedder, "stream", partialmethod(Embedder.stream, window_rows=2))
-    monkeypatch.setattr(EncodeSlices, "NUM_WINDOWS", 2)
-    assert [side.run()["num"] for _ in range(4)] == [4, 3, 3, 4]
+    monkeypatch.setattr("sys.argv", ["finetune.py", "--rounds", "2"])
+    machine = {"cpu": "abacus", "cores": 1, "load_before": 0.5}
+    spread = {"median": 2.0, "min": 1.0, "max": 3.0}
+    ours = {"unit": "triples", "rate": spread, "ratio": spread, "facts": {}}
+    save(
+        "finetune",
+        Namespace(rounds=2, out=tmp_path / "result.json", machine=machine),
+        {"sides": {"ours": ours}, "failed": {"other": "no such backend"}},
+    )
+    written = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert written["command"] == "python -m benchmarks.finetune --rounds 2"
+    assert written["machine"] == machine
+    assert written["failed"] == {"other": "no such backend"}
+    printed = capsys.readouterr()
+    assert "| ours | 2 (1 to 3) | 2.00 (1.00 to 3.00) |" in printed.out
+    assert "no such backend" in printed.err
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("side", [Extract, EncodeCorpus])
+def test_each_round_takes_the_next_corpus_and_after_the_last_the_first(
+    side: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    corpora = []
+    for size in (3, 5):
+        text = tmp_path / f"{size}.txt"
+        text.write_text("".join(f"the {word} sleeps\n" for word in "cat dog man woman market".split()[:size]))
+        corpora.append(str(prepare_corpus([str(text)], CorpusSettings()).folder))
+    worker = side(model=str(tiny("bert")), corpora=corpora)
+    assert [worker.run()["num"] for _ in range(3)] == [3, 5, 3]
 
 
 def test_a_side_that_ends_is_no_silence() -> None:
     with pytest.raises(SideFailed):
         Peer("no.such.module:Side", {}, threads=1)
+
+
+def test_a_checkout_is_run_by_its_own_command_and_timed_by_its_seconds(tmp_path: Path) -> None:
+    command = tmp_path / ".venv" / "bin" / "distilcse"
+    command.parent.mkdir(parents=True)
+    settings = {"folder": str(tmp_path), "command": ["encode"], "num": 10}
+    command.write_text('#!/bin/sh\ntest "$OMP_NUM_THREADS $2" = "1 --json" && echo \'{"seconds": 4.0}\'\n')
+    command.chmod(0o755)
+    checkout = Peer("benchmarks.checkouts:Checkout", settings, threads=1)
+    figures = checkout.run()
+    checkout.close()
+    assert (figures["num"], figures["seconds"]) == (10, 4.0)
+
+    command.write_text("#!/bin/sh\necho 'error: no such model' >&2\nexit 4\n")
+    with pytest.raises(SideFailed, match="distilcse ended with exit code 4: error: no such model"):
+        Checkout(**settings)
+    with pytest.raises(SideFailed, match=r"No such file or directory: '/no/checkout/\.venv/bin/distilcse'"):
+        Peer("benchmarks.checkouts:Checkout", settings | {"folder": "/no/checkout"}, threads=1)
 
 
 def test_steps_of_the_warm_up_are_not_counted() -> None:
@@ -121,12 +162,6 @@ def test_the_least_cosine_is_of_rows_of_any_length() -> None:
     assert min_cosine(np.array([[3.0, 4.0], [2.0, 0.0]]), np.array([[1.0, 0.0], [5.0, 0.0]])) == pytest.approx(0.6)
 
 
-def test_memory_of_mapped_files_is_told_apart(tmp_path: Path) -> None:
-    path = tmp_path / "zeros.bin"
-    path.write_bytes(bytes(1 << 26))
-    mapped = np.memmap(path, mode="r")
-    before = memory_now()
-    mapped.sum()
-    after = memory_now()
-    assert after["resident_bytes"] - before["resident_bytes"] > 1 << 25
-    assert after["anonymous_bytes"] - before["anonymous_bytes"] < 1 << 25
+def test_memory_is_in_bytes() -> None:
+    held = np.ones(1 << 22)
+    assert held.nbytes < most_memory() < 1 << 40

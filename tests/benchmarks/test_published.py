@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.published import PublishedLoop
+from benchmarks.sides import PublishedLoop
 from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.training.model import Scale, StudentModel
