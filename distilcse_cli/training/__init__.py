@@ -1,1 +1,1 @@
-"""Stage 1: losses, memory bank, batches, schedule and the loop."""
+"""Training: one loop, one run, and an objective for each stage."""

@@ -201,7 +201,7 @@ LOSSES = {
     "mse": Loss(_mse),
     "ckd+mse": Loss(lambda student, to: _ckd(student, to) + _mse(student, to), learns_scale=True),
     "cosine": Loss(lambda student, to: cosine_loss(student, to.teacher[to.own])),
-    # the scale stands on both sides of kl: learned, it would shrink until there is nothing left to match
+    # the scale multiplies both sides of kl: learned, it could lower the loss without a better student
     "kl": Loss(_kl),
 }
 """The losses of stage 1 by the names in `settings.LOSSES`."""

@@ -29,7 +29,7 @@ from distilcse_cli.training.steps import Plan
 class Objective(ABC):
     """What a student learns, and from which data. A subclass has to implement `backward`, and may change the rest.
 
-    Every process of a run has one. Nothing in it changes with the steps; what does is in `TrainState`.
+    Every process of a run has one. What changes with the steps is in `TrainState`.
     """
 
     name: ClassVar[str]
