@@ -51,7 +51,8 @@ class Server:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DISTILCSE_", "HF_"))}
         self.environment = kept | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.server"],
+            # not with -m, after which usage errors would name the module rather than `distilcse`
+            [sys.executable, "-c", "from tests.server import serve; serve()"],
             cwd=ROOT,
             env=self.environment,
             stdin=subprocess.PIPE,
@@ -229,7 +230,3 @@ def _bow_to_permissions() -> None:
     nothing = (ctypes.c_uint32 * 6)()
     if ctypes.CDLL(None, use_errno=True).capset(header, nothing) != 0:
         raise OSError(ctypes.get_errno(), "capset")
-
-
-if __name__ == "__main__":
-    serve()

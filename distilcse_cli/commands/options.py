@@ -79,12 +79,12 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _options_of(kind: type[Any]) -> list[inspect.Parameter]:
-    """A command's parameters for the fields of a settings dataclass, without the internal ones."""
+    """A command's parameters for the fields of a settings dataclass, without the internal ones; inherited ones last."""
     types = typing.get_type_hints(kind)
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
     return [
         _option(field, setting, types[field], defaults[field])
-        for field, setting in settings_of(kind).items()
+        for field, setting in sorted(settings_of(kind).items(), key=lambda named: named[0] not in kind.__annotations__)
         if not setting.internal
     ]
 

@@ -9,6 +9,7 @@ D teacher width, K rows of the bank.
 """
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,51 +206,7 @@ def run(
     Args, Returns, Raises: as for `training.run.run`; `corpus_settings` says how lines become sentences.
     """
 
-    def prepare(runtime: Runtime, ranks: Ranks) -> Distillation:
-        student = ranks.main_first(sources.student.load)
-        corpus = open_corpus(ranks.on_main(lambda: prepare_corpus(sources.corpus, corpus_settings).folder))
-        model = Teacher(sources.teacher, ranks)
-        store = model.store(corpus, runtime, sources.embeddings)
-        # the student replaces its teacher, so its vectors are normalized if the teacher's are
-        student.normalize = bool(store.manifest["normalized"])
-        teacher: TeacherRows = StoredTeacher(store.embeddings, runtime)
-        if settings.teacher_dropout:
-            encoder = model.encoder()
-            teacher = LiveTeacher(encoder, tokens_of(corpus, encoder, settings.max_length, ranks), runtime, ranks)
-        tokens = tokens_of(corpus, student, settings.max_length, ranks)
-        rows, held_out = hold_out(len(corpus), settings)
-        layers = sources.student.keep_layers
-        return Distillation(
-            settings=settings,
-            runtime=runtime,
-            ranks=ranks,
-            student=student,
-            tokens=tokens,
-            rows=rows,
-            teacher=teacher,
-            held_out_sentences=corpus.take(held_out),
-            held_out_rows=store.embeddings[held_out],
-            marks={
-                "teacher": store.manifest["teacher_fingerprint"],
-                "student": student.fingerprint,
-                "corpus": corpus.fingerprint,
-            },
-            facts={
-                "teacher": model.facts(),
-                "student": {
-                    "reference": sources.student.ref,
-                    "base": sources.student.base,
-                    "keep_layers": layers and list(layers),
-                },
-                "corpus": {
-                    "inputs": list(sources.corpus),
-                    "num_sentences": len(corpus),
-                    "fingerprint": corpus.fingerprint,
-                    "settings": asdict(corpus_settings),
-                },
-            },
-        )
-
+    prepare = partial(_prepare, sources=sources, settings=settings, corpus_settings=corpus_settings)
     return run_objective(
         Distillation,
         prepare,
@@ -260,4 +217,58 @@ def run(
         compute_dtype=compute_dtype,
         resume=resume,
         overwrite=overwrite,
+    )
+
+
+def _prepare(
+    runtime: Runtime,
+    ranks: Ranks,
+    *,
+    sources: DistillSources,
+    settings: DistillSettings,
+    corpus_settings: CorpusSettings,
+) -> Distillation:
+    """Make or find the data, load the models, and make the objective. Every process calls it."""
+    student = ranks.main_first(sources.student.load)
+    corpus = open_corpus(ranks.on_main(lambda: prepare_corpus(sources.corpus, corpus_settings).folder))
+    model = Teacher(sources.teacher, ranks)
+    store = model.store(corpus, runtime, sources.embeddings)
+    # the student replaces its teacher, so its vectors are normalized if the teacher's are
+    student.normalize = bool(store.manifest["normalized"])
+    teacher: TeacherRows = StoredTeacher(store.embeddings, runtime)
+    if settings.teacher_dropout:
+        encoder = model.encoder()
+        teacher = LiveTeacher(encoder, tokens_of(corpus, encoder, settings.max_length, ranks), runtime, ranks)
+    tokens = tokens_of(corpus, student, settings.max_length, ranks)
+    rows, held_out = hold_out(len(corpus), settings)
+    layers = sources.student.keep_layers
+    return Distillation(
+        settings=settings,
+        runtime=runtime,
+        ranks=ranks,
+        student=student,
+        tokens=tokens,
+        rows=rows,
+        teacher=teacher,
+        held_out_sentences=corpus.take(held_out),
+        held_out_rows=store.embeddings[held_out],
+        marks={
+            "teacher": store.manifest["teacher_fingerprint"],
+            "student": student.fingerprint,
+            "corpus": corpus.fingerprint,
+        },
+        facts={
+            "teacher": model.facts(),
+            "student": {
+                "reference": sources.student.ref,
+                "base": sources.student.base,
+                "keep_layers": layers and list(layers),
+            },
+            "corpus": {
+                "inputs": list(sources.corpus),
+                "num_sentences": len(corpus),
+                "fingerprint": corpus.fingerprint,
+                "settings": asdict(corpus_settings),
+            },
+        },
     )

@@ -9,6 +9,7 @@ and S = C M sentences of this process, H student width.
 """
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -226,45 +227,7 @@ def run(
     Args, Returns, Raises: as for `training.run.run`; `triplet_settings` says how rows become triples.
     """
 
-    def prepare(runtime: Runtime, ranks: Ranks) -> Triples:
-        triplets = open_triplets(ranks.on_main(lambda: prepare_triplets(sources.triplets, triplet_settings).folder))
-        student = ranks.main_first(sources.student.load)
-        tokens = tokens_of(triplets.sentences, student, settings.max_length, ranks)
-        store = facts = None
-        if sources.teacher:
-            teacher = Teacher(sources.teacher, ranks)
-            store, facts = teacher.store(triplets.sentences, runtime), teacher.facts()
-        rows, held_out = hold_out(len(triplets), settings)
-        return Triples(
-            settings=settings,
-            runtime=runtime,
-            ranks=ranks,
-            student=student,
-            tokens=tokens,
-            rows=triplets.rows[rows],
-            teacher=StoredTeacher(store.embeddings, runtime) if store else None,
-            triplets=triplets,
-            held_out=held_out,
-            store=store,
-            marks={
-                "student": student.fingerprint,
-                "triplets": triplets.fingerprint,
-                "teacher": store and store.manifest["teacher_fingerprint"],
-            },
-            facts={
-                "student": {"reference": sources.student.ref, "base": sources.student.base},
-                "teacher": facts,
-                "triplets": {
-                    "inputs": list(sources.triplets),
-                    "num_triples": len(triplets),
-                    "have_hard_negatives": triplets.has_negatives,
-                    "num_sentences": len(triplets.sentences),
-                    "fingerprint": triplets.fingerprint,
-                    "settings": asdict(triplet_settings),
-                },
-            },
-        )
-
+    prepare = partial(_prepare, sources=sources, settings=settings, triplet_settings=triplet_settings)
     return run_objective(
         Triples,
         prepare,
@@ -275,4 +238,52 @@ def run(
         compute_dtype=compute_dtype,
         resume=resume,
         overwrite=overwrite,
+    )
+
+
+def _prepare(
+    runtime: Runtime,
+    ranks: Ranks,
+    *,
+    sources: FinetuneSources,
+    settings: FinetuneSettings,
+    triplet_settings: TripletSettings,
+) -> Triples:
+    """Make or find the data, load the models, and make the objective. Every process calls it."""
+    triplets = open_triplets(ranks.on_main(lambda: prepare_triplets(sources.triplets, triplet_settings).folder))
+    student = ranks.main_first(sources.student.load)
+    tokens = tokens_of(triplets.sentences, student, settings.max_length, ranks)
+    store = facts = None
+    if sources.teacher:
+        teacher = Teacher(sources.teacher, ranks)
+        store, facts = teacher.store(triplets.sentences, runtime), teacher.facts()
+    rows, held_out = hold_out(len(triplets), settings)
+    return Triples(
+        settings=settings,
+        runtime=runtime,
+        ranks=ranks,
+        student=student,
+        tokens=tokens,
+        rows=triplets.rows[rows],
+        teacher=StoredTeacher(store.embeddings, runtime) if store else None,
+        triplets=triplets,
+        held_out=held_out,
+        store=store,
+        marks={
+            "student": student.fingerprint,
+            "triplets": triplets.fingerprint,
+            "teacher": store and store.manifest["teacher_fingerprint"],
+        },
+        facts={
+            "student": {"reference": sources.student.ref, "base": sources.student.base},
+            "teacher": facts,
+            "triplets": {
+                "inputs": list(sources.triplets),
+                "num_triples": len(triplets),
+                "have_hard_negatives": triplets.has_negatives,
+                "num_sentences": len(triplets.sentences),
+                "fingerprint": triplets.fingerprint,
+                "settings": asdict(triplet_settings),
+            },
+        },
     )

@@ -172,7 +172,7 @@ def test_the_command_named_for_a_missing_model_fetches_it(
     (tmp_path / "file.txt").write_text(TEXT, encoding="utf-8")
     remedy = MISSING["encode"][1].split()[1:]
     assert " ".join(remedy) in typed("encode", "file.txt", code=2).err
-    assert distilcse(*remedy).stdout == f"{home / 'models' / MODEL}\n"
+    assert distilcse(*remedy, cold=True).stdout == f"{home / 'models' / MODEL}\n"
     distilcse("encode", "file.txt")
 
 
@@ -182,7 +182,7 @@ def test_the_command_named_for_a_missing_corpus_fetches_it(
 ) -> None:
     remedy = MISSING["extract"][1].split()[1:]
     assert " ".join(remedy) in typed("extract", "--teacher", tiny(), code=2).err
-    assert distilcse(*remedy).stdout.startswith(f"{home / 'datasets' / 'news-articles'}")
+    assert distilcse(*remedy, cold=True).stdout.startswith(f"{home / 'datasets' / 'news-articles'}")
     # the corpus is there now, so the next mistake is found
     assert "--nproc is 0" in typed("extract", "--teacher", tiny(), "--nproc", 0, code=2).err
 
