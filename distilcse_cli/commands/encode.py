@@ -24,7 +24,9 @@ cat sentences.txt | distilcse encode --model student --out rows.parquet
 """
 File = Annotated[
     Path | None,
-    typer.Argument(help="Text, a sentence a line (.gz too); - or nothing reads stdin.", show_default=False),
+    typer.Argument(
+        help="Text, a sentence a line (.gz too); - or nothing reads stdin.", show_default=False, readable=False
+    ),
 ]
 Out = Annotated[
     Path | None,

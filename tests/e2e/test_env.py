@@ -56,14 +56,14 @@ SECRETS = {
 
 
 def test_env_never_prints_a_token_or_an_address_that_may_hold_a_password(distilcse: Distilcse) -> None:
-    done = distilcse("env", env={**os.environ, **SECRETS})
+    done = distilcse("env", cold=True, env={**os.environ, **SECRETS})
     assert "hunter2" not in done.stdout + done.stderr
     found = rows(done.stdout)
     assert {name: found[name] for name in SECRETS} == dict.fromkeys(SECRETS, "set")
 
 
 def test_env_as_json_has_the_same_facts_and_no_secrets_either(distilcse: Distilcse, home: Path) -> None:
-    done = distilcse("env", "--json", env={**os.environ, **SECRETS})
+    done = distilcse("env", "--json", cold=True, env={**os.environ, **SECRETS})
     assert "hunter2" not in done.stdout + done.stderr
     facts = json.loads(done.stdout)
     assert {name: facts["variables"][name] for name in SECRETS} == dict.fromkeys(SECRETS, "set")

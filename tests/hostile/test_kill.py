@@ -44,10 +44,10 @@ def model(path: Path) -> object:
 
 
 def store(path: Path) -> object:
-    """The rows of a store that says it is complete."""
+    """The rows of a store that says it is complete; a killed process leaves its lock file, which blocks nobody."""
     if not (path / "manifest.json").exists():
         return None
-    names = sorted(file.name for file in path.iterdir() if file.name != "manifest.partial.json")
+    names = sorted(file.name for file in path.iterdir() if file.name not in (".lock", "manifest.partial.json"))
     return names, (path / "embeddings.npy").read_bytes(), (path / "sentences.txt").read_bytes()
 
 
