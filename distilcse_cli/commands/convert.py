@@ -40,7 +40,7 @@ def convert(
     settings: ConvertSettings,
     json: options.Json = False,
 ) -> None:
-    """Make a model folder of a file of weights, such as the authors published."""
+    """Turn a file of weights into a model folder."""
     require_utf8(out)
     require_free(out)
     require_outside(out, model_options.base, model_options.tokenizer)

@@ -48,7 +48,7 @@ def distill(
     out: options.StudentOut = None,
     json: options.Json = False,
 ) -> None:
-    """Stage 1: train a student to pick out its teacher's embeddings (CKD)."""
+    """Stage 1: train a student on its teacher's embeddings."""
     learner, model = student_options.of(student), teacher_options.of(teacher)
     inputs, corpus_settings = defaults.corpus_or_default(context, corpus, corpus_settings)
     out = out or defaults.default_out(defaults.short_name(learner), "from", defaults.short_name(model))

@@ -52,7 +52,7 @@ def finetune(
     out: options.StudentOut = None,
     json: options.Json = False,
 ) -> None:
-    """Stage 2: teach a student which sentences mean the same, from triples (supervised contrastive learning)."""
+    """Stage 2: fine-tune a student on triples of sentences."""
     if (teacher is None) != (settings.keep_teacher == 0):
         raise UsageError("--teacher and --keep-teacher go together", hint="such as --teacher REF --keep-teacher 0.5")
     learner = model_options.of(student)

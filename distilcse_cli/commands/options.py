@@ -128,9 +128,11 @@ class ModelOptions:
     pooler: Annotated[
         str | None,
         Setting(
-            "How token vectors become the vector of a sentence. Default: what the model's folder says, else cls.",
+            f"How token vectors become the vector of a sentence: {', '.join(POOLINGS)}."
+            " Default: what the model's folder says, else cls.",
             panel=MODELS,
             choices=POOLINGS,
+            metavar="POOLING",
         ),
     ] = None
     revision: Annotated[str | None, Setting("Branch, tag or commit of a hub model.", panel=MODELS)] = None
@@ -195,7 +197,7 @@ class TeacherOptions:
     teacher_pooler: Annotated[
         str | None,
         Setting(
-            "The teacher's pooling, one of those of --pooler. Default: what its folder says, else cls.",
+            "The teacher's pooling, as for --pooler. Default: what its folder says, else cls.",
             panel=MODELS,
             choices=POOLINGS,
             metavar="POOLING",
@@ -237,7 +239,7 @@ Teacher = Annotated[
     typer.Option(
         metavar="REF",
         rich_help_panel=MODELS,
-        help="Model to learn from: folder, catalogue name, hub id or file of weights.",
+        help="The teacher: folder, catalogue name, hub id or file of weights.",
     ),
 ]
 Student = Annotated[
@@ -245,7 +247,7 @@ Student = Annotated[
     typer.Option(
         metavar="REF",
         rich_help_panel=MODELS,
-        help="Model to start from: folder, catalogue name, hub id or file of weights.",
+        help="The model that the student starts from: folder, catalogue name, hub id or file of weights.",
     ),
 ]
 Corpus = Annotated[

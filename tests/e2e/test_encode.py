@@ -16,7 +16,7 @@ USAGE_ERRORS = {
     "out without a format": ["encode", "text.txt", "--model", "m", "--out", "rows.txt"],
     "no out for stdin": ["encode", "--model", "m"],
     "no out for stdin as -": ["encode", "-", "--model", "m", "--overwrite"],
-    "unknown pooling": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--pooler", "max"],
+    "unknown pooling": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--pooler", "nonesuch"],
     "unknown number format": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--dtype", "int8"],
     "unknown product format": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--compute-dtype", "tf32"],
     "no tokens": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--batch-tokens", "0"],

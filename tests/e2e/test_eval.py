@@ -160,7 +160,7 @@ def test_a_usage_error_is_one_line(evaluate: Eval, arguments: list[str], message
         (["--data", "nowhere"], 3),
         # before any data is read
         (["--data", "nowhere", "--compute-dtype", "float8"], 2),
-        (["--data", "nowhere", "--teacher", "t", "--teacher-pooler", "max"], 2),
+        (["--data", "nowhere", "--teacher", "t", "--teacher-pooler", "nonesuch"], 2),
     ],
 )
 def test_what_is_wrong_is_said_without_torch(arguments: list[str], exit_code: int) -> None:
