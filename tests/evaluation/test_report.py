@@ -273,9 +273,9 @@ def test_mteb_files_of_another_model_are_replaced_only_on_demand(tmp_path: Path,
             (folder / "model_meta.json").write_text("[]", encoding="utf-8")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     second = replace(first, facts=first.facts | {"pooling": "cls"} if change == "pooling" else first.facts)
-    settings = {"mode": "fasttest"} if change == "mode" else {}
+    mode = "fasttest" if change == "mode" else "test"
     with pytest.raises(DataError, match="c0ffee holds results of another model or of other settings"):
-        write_out(report(second, names=("STS12",), **settings), tmp_path, "mteb")
+        write_out(report(second, names=("STS12",), mode=mode), tmp_path, "mteb")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    write_out(report(second, names=("STS12",), overwrite=True, **settings), tmp_path, "mteb")
+    write_out(report(second, names=("STS12",), overwrite=True, mode=mode), tmp_path, "mteb")
     assert list(mteb_scores(tmp_path).values()) == [0.7]
