@@ -49,7 +49,12 @@ class EvalSettings:
         ),
     ] = False
     overwrite: Annotated[
-        bool, Setting("Score again what earlier runs have scored.", panel=KEEPING, option="--overwrite")
+        bool,
+        Setting(
+            "Score again what earlier runs have scored, and replace another model's MTEB files.",
+            panel=KEEPING,
+            option="--overwrite",
+        ),
     ] = False
     max_length: Annotated[int | None, settings_of(EncodeSettings)["max_length"]] = None
     batch_tokens: Annotated[int | None, settings_of(EncodeSettings)["batch_tokens"]] = None
