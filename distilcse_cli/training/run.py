@@ -1,6 +1,5 @@
 """A run of any objective, from its settings to the student folder: lock, resume, train, keep the best student."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -163,11 +162,11 @@ def _keeping_last_good(folder: RunFolder, model: StudentModel, ranks: Ranks) -> 
     try:
         yield
     except NonFiniteLoss as error:
-        rescued = folder.out.with_name(folder.out.name + ".last-good")
+        encoder, card = model.encoder.cpu(), f"Stopped: {error.message}\n"
         if ranks.is_main:
-            shutil.rmtree(rescued, ignore_errors=True)
-            save_student(model.encoder.cpu(), rescued, card=f"Stopped: {error.message}\n", settings={})
-        raise NonFiniteLoss(f"{error.message}; the last good student is in {rescued}", hint=error.hint) from error
+            folder.publish(lambda path: save_student(encoder, path, card=card, settings={}), folder.last_good)
+        message = f"{error.message}; the last good student is in {folder.last_good}"
+        raise NonFiniteLoss(message, hint=error.hint) from error
 
 
 def _finish(
