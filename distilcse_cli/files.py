@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -197,6 +197,27 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{path} should hold a JSON object, not a {type(value).__name__}", hint=_REMOVE)
     return value
+
+
+def require_fields(file: Path, values: Any, fields: Mapping[str, Any], *, hint: str = _REMOVE) -> None:
+    """Check JSON that this program has written and reads again, since somebody may have edited it.
+
+    Args:
+        file: where it is from.
+        values: should be an object.
+        fields: the kind of each field, as for `isinstance`.
+        hint: the remedy.
+
+    Raises:
+        DataError: a field is missing or of another kind.
+    """
+    if not isinstance(values, dict):
+        raise DataError(f"{file} has a {type(values).__name__} where an object should be", hint=hint)
+    for name, kind in fields.items():
+        value = values.get(name)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            found = f"is {repr(value)[:60]}" if name in values else "is missing"
+            raise DataError(f"{file}: {name} {found}, so the file is damaged", hint=hint)
 
 
 def sha256_file(path: Path) -> str:
