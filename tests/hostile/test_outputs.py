@@ -129,6 +129,18 @@ INSIDE = [
         ("eval", "data", "eval --model {model} --tasks STS16 --data ./d --out d/r.json"),
     )
 ]
+NOBODY = [
+    Case(f"{where}: no such user", line, 2, "~nosuchuser", {}, job)
+    for where, line, job in (
+        ("encode", "encode {text} --model ~nosuchuser/m --out r.npy", {}),
+        ("distill", "distill --teacher ~nosuchuser/m --student {other} --corpus {text} --out o", {}),
+        ("convert, base", "convert {weights} --base ~nosuchuser/m --out o", {}),
+        ("convert, tokenizer", "convert {weights} --tokenizer ~nosuchuser/m --out o", {}),
+        ("eval, data", "eval --model {model} --tasks STS16 --data ~nosuchuser/d", {}),
+        ("extract, home", LINES["extract"], {"environment": {"DISTILCSE_HOME": "~nosuchuser/h"}}),
+        ("eval, home", LINES["eval"], {"environment": {"DISTILCSE_HOME": "~nosuchuser/h"}}),
+    )
+]
 NO_FOLDERS = [
     Case(f"{name}: the name {out}", line.replace("OUT", out), 2, "has no name of its own")
     for name, line in LINES.items()
@@ -164,7 +176,7 @@ REPLACED = [
         ("eval", "file of weights", "eval --model m/model.safetensors --data {data} --out m/model.safetensors"),
     )
 ]
-CASES = [*PERMISSIONS, *IN_THE_WAY, *INSIDE, *NO_FOLDERS, *DEAD_ENDS, *BESIDE, *REPLACED]
+CASES = [*PERMISSIONS, *IN_THE_WAY, *INSIDE, *NOBODY, *NO_FOLDERS, *DEAD_ENDS, *BESIDE, *REPLACED]
 
 
 @pytest.mark.parametrize("hostile", CASES, ids=ids(CASES))
