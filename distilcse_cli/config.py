@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 from distilcse_cli.errors import UsageError
+from distilcse_cli.paths import expanded
 from distilcse_cli.setting import DATA, MACHINE, OUTPUT, Setting, check
 
 POOLINGS = (
@@ -31,12 +32,16 @@ TRIPLET_COLUMNS = (
 
 
 def data_home() -> Path:
-    """Where downloads and caches live: `$DISTILCSE_HOME`, else `distilcse` in the user's cache folder."""
+    """Where downloads and caches live: `$DISTILCSE_HOME`, else `distilcse` in the user's cache folder.
+
+    Raises:
+        UsageError: there is no such user, or the present one has no home folder.
+    """
     home = os.environ.get("DISTILCSE_HOME")
     if home:
-        return Path(home).expanduser()
+        return expanded(home)
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "distilcse"
+    return (Path(cache) if cache else expanded("~/.cache")) / "distilcse"
 
 
 def senteval_folder() -> Path:
@@ -46,7 +51,7 @@ def senteval_folder() -> Path:
     """
     folders = [data_home() / "datasets" / "senteval"]
     if variable := os.environ.get("DISTILCSE_DATA"):
-        folders.insert(0, Path(variable).expanduser() / "senteval")
+        folders.insert(0, expanded(variable) / "senteval")
     return next((folder for folder in folders if (folder / "downstream").is_dir()), folders[0])
 
 

@@ -10,7 +10,7 @@ PACKAGE = "distilcse_cli"
 # a room may import from those before it, and within itself
 ROOMS = (
     ("errors",),
-    ("setting",),
+    ("setting", "paths"),
     ("config", "files"),
     ("console", "runtime"),
     ("ranks",),

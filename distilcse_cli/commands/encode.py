@@ -10,7 +10,7 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import defaults, options
-from distilcse_cli.commands.outputs import require_file, require_outside
+from distilcse_cli.commands.outputs import require_file, require_outside, require_writable
 from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.config import EncodeSettings, MachineSettings
 from distilcse_cli.errors import DataError, UsageError
@@ -98,12 +98,14 @@ def _output(file: Path | None, out: Path | None, *, overwrite: bool) -> Path:
 
     if out is not None:
         check_suffix(out)
+        require_writable(out)
         return out
     if file is None or _is_stdin(file):
         raise UsageError("text from stdin has no name to call the output by", hint="name it: --out FILE.npy")
     out = Path(Path(file.name.removesuffix(".gz")).stem + ".npy")
     if os.path.lexists(out) and not overwrite and not _is_same(out, file):
         raise DataError(f"{out} exists already", hint="--overwrite replaces it, --out FILE writes another one")
+    require_writable(out)
     return out
 
 

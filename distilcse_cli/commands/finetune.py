@@ -7,7 +7,7 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import defaults, options
-from distilcse_cli.commands.outputs import require_outside, require_utf8
+from distilcse_cli.commands.outputs import require_student_out
 from distilcse_cli.commands.presets import Preset
 from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.config import MachineSettings, TripletSettings
@@ -58,8 +58,7 @@ def finetune(
     learner = model_options.of(student)
     tables = defaults.triplets_or_default(triplets)
     out = out or defaults.default_out(defaults.short_name(learner), "finetuned")
-    require_utf8(out)
-    require_outside(out, student, teacher, learner.base, learner.tokenizer)
+    require_student_out(out, student, teacher, learner.base, learner.tokenizer, *tables)
     if launch(machine.nproc, sys.argv[1:], machine.device):
         return
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from distilcse_cli import catalogue
 from distilcse_cli.config import POOLINGS
 from distilcse_cli.errors import ModelError, NetworkError, UsageError
+from distilcse_cli.paths import expanded
 
 if TYPE_CHECKING:
     from distilcse_cli.models.encoder import SentenceEncoder
@@ -88,7 +89,7 @@ def find_weights(ref: str, revision: str | None = None) -> Path | None:
         ModelError: the name of a device, or a name that no file can have.
         NetworkError: a download failed.
     """
-    path = Path(ref).expanduser()
+    path = expanded(ref)
     try:
         is_folder, is_there = path.is_dir(), path.exists()
     except OSError as error:  # a name too long
@@ -123,7 +124,7 @@ def resolve_reference(ref: str, revision: str | None = None) -> Path:
     """
     if not ref.strip():
         raise UsageError("the model reference is empty", hint="name a folder, a hub id or one of distilcse download")
-    path = Path(ref).expanduser()
+    path = expanded(ref)
     if path.is_dir():
         _no_revision(ref, revision, "a local folder")
         return _checked(ref, path)

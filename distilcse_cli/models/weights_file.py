@@ -14,6 +14,7 @@ from distilcse_cli.models.layout import Layout, read_layout
 from distilcse_cli.models.pooling import POOLINGS
 from distilcse_cli.models.reference import resolve_reference
 from distilcse_cli.models.state_dict import StateDict, fill, read_state_dict
+from distilcse_cli.paths import expanded
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
@@ -116,7 +117,7 @@ def _models_here() -> Iterator[tuple[str, Path]]:
 
 def _tokenizer_folder(ref: str) -> Path:
     """Folder that holds a tokenizer; unlike a model folder it needs no config.json."""
-    path = Path(ref).expanduser()
+    path = expanded(ref)
     if path.is_dir() and any((path / name).is_file() for name in _TOKENIZER_FILES):
         return path
     return read_layout(resolve_reference(ref)).backbone

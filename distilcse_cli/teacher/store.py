@@ -23,7 +23,7 @@ import numpy as np
 from distilcse_cli import console, files
 from distilcse_cli.config import STORE_DTYPES
 from distilcse_cli.errors import DataError
-from distilcse_cli.files import read_json
+from distilcse_cli.files import read_json, require_fields
 
 if TYPE_CHECKING:
     from distilcse_cli.data.corpus import Corpus
@@ -110,7 +110,7 @@ def open_store(
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest of this version, with all fields that give the array's shape.
+    """Read a manifest of this version, with all fields that are read without a comparison.
 
     Raises:
         DataError: not JSON, of a newer version, or a field is missing or of a wrong kind.
@@ -124,10 +124,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"{path} has format version {version}, this program reads up to {FORMAT_VERSION}",
             hint="pip install --upgrade distilcse",
         )
-    for field, least in (("num_rows", 1), ("width", 1), ("rows_done", 0)):
+    least_values = {"num_rows": 1, "width": 1, "rows_done": 0, "num_truncated": 0, "max_length": 1}
+    for field, least in least_values.items():
         value = manifest.get(field)
         if not isinstance(value, int) or value < least:
             raise DataError(f"{path}: {field} is {value!r}, but must be a whole number from {least}", hint=_REMAKE)
+    require_fields(path, manifest, {"normalized": bool}, hint=_REMAKE)
     if manifest.get("dtype") not in STORE_DTYPES:
         raise DataError(
             f"{path}: dtype is {manifest.get('dtype')!r}, but must be one of {', '.join(STORE_DTYPES)}", hint=_REMAKE

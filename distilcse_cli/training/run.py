@@ -1,6 +1,5 @@
 """A run of any objective, from its settings to the student folder: lock, resume, train, keep the best student."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -18,9 +17,10 @@ from distilcse_cli.runtime import Runtime, choose_runtime, set_seed
 from distilcse_cli.setting import settings_of
 from distilcse_cli.training import resume as resuming
 from distilcse_cli.training.checkpoint import Checkpoint, load_tensors
+from distilcse_cli.training.curves import draw_curves
 from distilcse_cli.training.dev import DevSet, choose_dev
 from distilcse_cli.training.loop import train
-from distilcse_cli.training.metrics import draw_curves, read_json_lines, require_tensorboard
+from distilcse_cli.training.metrics import read_json_lines, require_tensorboard
 from distilcse_cli.training.model import StudentModel
 from distilcse_cli.training.objective import Objective
 from distilcse_cli.training.report import Report, model_card
@@ -83,7 +83,7 @@ def run(
         finished, checkpoint = ranks.on_main(lambda: resuming.enter(folder, wanted, resume=resume, overwrite=overwrite))
         if finished:
             console.log(f"{out} is already finished: nothing to do")
-            return stage.report_type.from_dict(finished["result"])
+            return resuming.report_of(finished, stage, folder)
         console.log(f"computing on {runtime}{ranks}")
         objective = open_objective(runtime, ranks)
         dev = choose_dev(objective.student, runtime, ranks, fallback=objective.dev_fallback, unit=objective.unit)
@@ -163,11 +163,11 @@ def _keeping_last_good(folder: RunFolder, model: StudentModel, ranks: Ranks) -> 
     try:
         yield
     except NonFiniteLoss as error:
-        rescued = folder.out.with_name(folder.out.name + ".last-good")
+        encoder, card = model.encoder.cpu(), f"Stopped: {error.message}\n"
         if ranks.is_main:
-            shutil.rmtree(rescued, ignore_errors=True)
-            save_student(model.encoder.cpu(), rescued, card=f"Stopped: {error.message}\n", settings={})
-        raise NonFiniteLoss(f"{error.message}; the last good student is in {rescued}", hint=error.hint) from error
+            folder.publish(lambda path: save_student(encoder, path, card=card, settings={}), folder.last_good)
+        message = f"{error.message}; the last good student is in {folder.last_good}"
+        raise NonFiniteLoss(message, hint=error.hint) from error
 
 
 def _finish(
