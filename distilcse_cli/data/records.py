@@ -18,8 +18,8 @@ _DECODER = json.JSONDecoder()
 _REMAKE = "write an array of records, or one record a line"
 
 
-def read_records(path: Path, kind: Kind, bad: BadLines, encoding: str | None) -> Iterator[list[Record]]:
-    """Yield records in batches of about a mebibyte of text.
+def read_records(path: Path, kind: Kind, bad: BadLines, encoding: str | None) -> Iterator[Iterator[Record]]:
+    """Yield batches of records, each of about a mebibyte of text.
 
     Raises:
         DataError: the file cannot be read, is damaged, or is no array of records.
@@ -27,31 +27,32 @@ def read_records(path: Path, kind: Kind, bad: BadLines, encoding: str | None) ->
     if kind.format == "json":
         yield from _array(path, bad, encoding)
         return
-    prefix = f"{path}, line "
     for first, lines in read_lines(path, bad, encoding):
-        yield [record for number, line in enumerate(lines, first) for record in _record(line, f"{prefix}{number}", bad)]
+        yield _records(lines, first, f"{path}, line ", bad)
 
 
-def _record(line: str, where: str, bad: BadLines) -> Iterator[Record]:
-    if not line or line.isspace():
-        yield where, None
-        return
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        bad.meet(f"{where} is no JSON object: {error}")
-        return
-    yield from _object(value, where, bad)
+def _records(lines: list[str], first: int, prefix: str, bad: BadLines) -> Iterator[Record]:
+    for number, line in enumerate(lines, first):
+        where = prefix + str(number)
+        if not line or line.isspace():
+            yield where, None
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            bad.meet(f"{where} is no JSON object: {error}")
+            continue
+        if isinstance(value, dict):
+            yield where, value
+        else:
+            bad.meet(_no_object(where, value))
 
 
-def _object(value: object, where: str, bad: BadLines) -> Iterator[Record]:
-    if isinstance(value, dict):
-        yield where, value
-    else:
-        bad.meet(f"{where} is no JSON object: it is a {type(value).__name__}")
+def _no_object(where: str, value: object) -> str:
+    return f"{where} is no JSON object: it is a {type(value).__name__}"
 
 
-def _array(path: Path, bad: BadLines, encoding: str | None) -> Iterator[list[Record]]:
+def _array(path: Path, bad: BadLines, encoding: str | None) -> Iterator[Iterator[Record]]:
     decode = codecs.getincrementaldecoder("utf-8")().decode
     text, number, opens = "", 1, "["
     with opened(path, encoding) as (_, file):
@@ -68,8 +69,7 @@ def _array(path: Path, bad: BadLines, encoding: str | None) -> Iterator[list[Rec
                     raise DataError(f"{path} is one JSON object, but records are needed", hint=_REMAKE)
                 text, opens = text[1:], ""
             values, text, fault = _values(text)
-            batch = [(f"{path}, record {n}", value) for n, value in enumerate(values, number)]
-            yield [record for where, value in batch for record in _object(value, where, bad)]
+            yield _objects(values, number, f"{path}, record ", bad)
             number += len(values)
             if text.startswith("]"):
                 if (text[1:] + decode(file.read(1))).strip():
@@ -77,6 +77,14 @@ def _array(path: Path, bad: BadLines, encoding: str | None) -> Iterator[list[Rec
                 return
             if not block or len(text) > MAX_LINE_BYTES:
                 raise DataError(f"{path}, record {number} is no JSON: {fault}", hint="mend it")
+
+
+def _objects(values: list[object], first: int, prefix: str, bad: BadLines) -> Iterator[Record]:
+    for number, value in enumerate(values, first):
+        if isinstance(value, dict):
+            yield f"{prefix}{number}", value
+        else:
+            bad.meet(_no_object(f"{prefix}{number}", value))
 
 
 def _values(text: str) -> tuple[list[object], str, str]:

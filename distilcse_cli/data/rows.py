@@ -147,18 +147,18 @@ def _csv_fault(error: csv.Error) -> str:
 
 
 def _json_rows(
-    batches: Iterator[list[Record]], choose: Choose, bad: BadLines, *, strict: bool
+    batches: Iterator[Iterator[Record]], choose: Choose, bad: BadLines, *, strict: bool
 ) -> Iterator[tuple[str, Sequence[object]]]:
     columns = None
     keys: list[str] = []
     for batch in batches:
-        for where, record in batch:
+        start = list(batch) if columns is None and not strict else []
+        for where, record in chain(start, batch):
             if record is None:
                 yield where, ()
                 continue
             if columns is None:
-                later = () if strict else (other for _, other in batch if other)
-                keys = list(dict.fromkeys(chain(record, *later)))
+                keys = list(dict.fromkeys(chain(record, *(other for _, other in start if other))))
                 columns = choose(keys, where)
             if strict and list(record) != keys and not _has_columns(record, columns, choose):
                 names = ", ".join(record) or "nothing"
