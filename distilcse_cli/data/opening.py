@@ -246,10 +246,13 @@ def _is_utf8(encoding: str | None) -> bool:
 def _check_encoding(path: Path, head: bytes, encoding: str | None) -> None:
     """Refuse text of two or four bytes a character where another encoding is expected: it would be read as garbage."""
     found, why = next(((name, "byte order mark") for mark, name in _MARKS.items() if head.startswith(mark)), ("", ""))
-    if not found:
-        nuls = [head[i::2].count(0) / max(1, len(head[i::2])) for i in (0, 1)]
-        if len(head) >= 16 and max(nuls) > 0.6 and min(nuls) < 0.1:
-            found, why = ("utf-16-be" if nuls[0] > nuls[1] else "utf-16-le"), "NUL in every other byte"
+    if not found and len(head) >= 16:
+        for at, name in enumerate(("utf-16-be", "utf-16-le")):
+            high, low = head[at::2], head[1 - at :: 2]  # in Latin text the high bytes are NUL, in all text those of \n
+            ends = [high[i : i + 1] for i, byte in enumerate(low) if byte == 0x0A and i < len(high)]
+            is_latin = high.count(0) > 0.6 * len(high) and low.count(0) < 0.1 * len(low)
+            if is_latin or (len(ends) >= 4 and len(ends) == head.count(b"\n") and set(ends) == {b"\0"}):
+                found, why = name, "NULs"
     if found and not (encoding and codecs.lookup(encoding).name.startswith(found[:6])):
         spoken = found[:6].upper()
         raise DataError(

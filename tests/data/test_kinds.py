@@ -145,6 +145,16 @@ def test_utf_16_is_named_and_never_read_as_garbage(tmp_path: Path, encoding: str
     assert read(table, encoding=named) == ["Zoë"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_latin_letters_is_known_by_its_line_ends(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "a.txt", "中文的句子\n".encode(encoding) * 9)
+    with pytest.raises(DataError, match="is UTF-16 by its NULs"):
+        read(path, BadLines("skip"))
+    assert read(path, encoding=encoding)[:9] == ["中文的句子"] * 9
+    # NULs alone are no sign of it
+    assert len(read(write(path, b"the cat\0\na dog\0\n" * 9))) >= 18
+
+
 def test_another_encoding_is_read_and_its_wrong_bytes_are_named(tmp_path: Path) -> None:
     content = "café\nnaïve\n".encode("cp1252")
     assert read(write(tmp_path / "a.txt", content), encoding="cp1252")[:2] == ["café", "naïve"]
