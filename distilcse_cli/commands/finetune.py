@@ -25,8 +25,8 @@ Triplets = Annotated[
     typer.Option(
         metavar="FILE",
         rich_help_panel=DATA,
-        help="Anchor, positive and, if there is one, hard negative in each row: .csv, .tsv, .jsonl (each also .gz),"
-        " .parquet. Repeat it for several. Default: the NLI triples if they are downloaded.",
+        help="Anchor, positive and, if there are any, hard negatives in each row: csv, tsv or JSON (each also packed),"
+        " or parquet. Repeat it for several. Default: the NLI triples if they are downloaded.",
     ),
 ]
 

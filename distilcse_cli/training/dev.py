@@ -231,7 +231,7 @@ def accuracy(embeddings: np.ndarray, rows: np.ndarray) -> float:
 
     Args:
         embeddings: (S, H) of any length.
-        rows: (N, 2 or 3) numbers of anchors, positives and hard negatives.
+        rows: (N, 2 or more) numbers of anchors, positives and hard negatives.
     """
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     keys = rows[:, 1:].T.reshape(-1)

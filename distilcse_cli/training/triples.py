@@ -153,7 +153,7 @@ class Triples(Objective):
             loss = contrastive_loss(
                 anchors[row],
                 positives,
-                negatives[0] if negatives else positives[:0],
+                torch.cat(negatives) if negatives else positives[:0],
                 scale=model.scale(),
                 own=row,
                 hidden=hidden,
