@@ -44,7 +44,7 @@ def quiet_transformers() -> Iterator[None]:
 def load_backbone(folder: Path) -> Any:
     """Load a transformers encoder in fp32, eval mode, with fused attention if it has that.
 
-    Its `pooler` is None if the checkpoint has no weights for it.
+    Its `pooler` has no weights if the checkpoint has no weights for it.
 
     Raises:
         ModelError: not loadable, an encoder-decoder, or weights are missing or of another shape.
@@ -76,9 +76,15 @@ def load_backbone(folder: Path) -> Any:
         shown = ", ".join(lost[:_NAMES_SHOWN]) + (", …" if len(lost) > _NAMES_SHOWN else "")
         raise ModelError(f"{folder} lacks {len(lost)} weights of a {kind}: {shown}", hint=_DAMAGED)
     if missing:
-        model.pooler = None
+        drop_pooler(model)
     require_finite(folder, model.state_dict())
     return model.eval()
+
+
+def drop_pooler(backbone: Any) -> None:
+    """Take a backbone's pooler away, if it has one."""
+    if getattr(backbone, "pooler", None) is not None:
+        backbone.pooler = torch.nn.Identity()  # not None: SqueezeBERT calls its pooler in any case
 
 
 def require_finite(source: object, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -124,7 +130,7 @@ def build_backbone(config: Any) -> Any:
         try:
             return AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
         except Exception as error:
-            raise ModelError(f"cannot build a {config.model_type}: {_first_line(error)}", hint=_NO_ENCODER) from error
+            raise ModelError(f"cannot build a {config.model_type}: {first_line(error)}", hint=_NO_ENCODER) from error
 
 
 def load_tokenizer(folder: Path, num_embeddings: int, *, lower_case: bool = False) -> Any:
@@ -141,7 +147,7 @@ def load_tokenizer(folder: Path, num_embeddings: int, *, lower_case: bool = Fals
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:
-            raise ModelError(f"cannot load the tokenizer of {folder}: {_first_line(error)}", hint=_DAMAGED) from error
+            raise ModelError(f"cannot load the tokenizer of {folder}: {first_line(error)}", hint=_DAMAGED) from error
     if not tokenizer.is_fast:
         raise ModelError(f"{folder} has no fast tokenizer", hint="it needs a tokenizer.json")
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
@@ -173,7 +179,7 @@ def _not_loadable(folder: Path, error: Exception) -> ModelError:
             f"cannot load {folder}: it brings its own code, which is never run",
             hint="name a model of an architecture that transformers has itself",
         )
-    return ModelError(f"cannot load {folder}: {_first_line(error)}", hint=_DAMAGED)
+    return ModelError(f"cannot load {folder}: {first_line(error)}", hint=_DAMAGED)
 
 
 def is_bert_kind(backbone: Any) -> bool:
@@ -184,13 +190,30 @@ def is_bert_kind(backbone: Any) -> bool:
     return backbone.config.model_type in _BERT_KIND and not backbone.config.is_decoder
 
 
+def num_embeddings(backbone: Any) -> int:
+    """Rows of the table of token embeddings.
+
+    Raises:
+        ModelError: it has no such table.
+    """
+    try:
+        return len(backbone.get_input_embeddings().weight)
+    except (AttributeError, NotImplementedError, TypeError) as error:
+        kind = backbone.config.model_type
+        raise ModelError(f"{kind} has no table of token embeddings", hint=_NO_ENCODER) from error
+
+
 def num_positions(backbone: Any) -> int | None:
     """Longest input the position embeddings allow; None without a limit."""
-    limit = getattr(backbone.config, "max_position_embeddings", None)
+    try:
+        limit = getattr(backbone.config, "max_position_embeddings", None)
+    except NotImplementedError:  # XLNet's way to say that it has none
+        limit = None
     if limit is None or limit <= 0:
         return None
-    # RoBERTa's kind counts positions from the padding token's id + 1
-    padding = getattr(getattr(backbone, "embeddings", None), "padding_idx", None)
+    # RoBERTa's kind counts positions from the padding token's id + 1; XLM's `embeddings` is only its table of tokens
+    embeddings = getattr(backbone, "embeddings", None)
+    padding = None if isinstance(embeddings, torch.nn.Embedding) else getattr(embeddings, "padding_idx", None)
     return limit if padding is None else limit - padding - 1
 
 
@@ -202,5 +225,6 @@ def _lower_case(tokenizer: Any) -> None:
     backend.normalizer = normalizers.Sequence(before + ([backend.normalizer] if backend.normalizer else []))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from distilcse_cli import console
 from distilcse_cli.errors import ModelError, UsageError
-from distilcse_cli.models.backbone import load_backbone, load_tokenizer, num_positions
+from distilcse_cli.models.backbone import drop_pooler, load_backbone, load_tokenizer, num_embeddings, num_positions
 from distilcse_cli.models.first_token import first_token, reads_first_token
 from distilcse_cli.models.layout import Layout, read_layout
 from distilcse_cli.models.pooling import DEFAULT, POOLINGS, Dense, needs_hidden_states, pool
+from distilcse_cli.models.probe import reads_padding
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.surgery import cut_layers
 from distilcse_cli.models.weights_file import Parts, load_weights
@@ -41,6 +42,7 @@ class SentenceEncoder(nn.Module):
         normalize: whether the model's folder scales embeddings to length 1. `forward` never does.
         max_length: most tokens of a sentence, special tokens included.
         source: the reference it was loaded from, for messages.
+        reads_padding: whether padding changes its rows, so that a batch must have rows of one length only.
     """
 
     def __init__(
@@ -53,10 +55,10 @@ class SentenceEncoder(nn.Module):
         normalize: bool = False,
         max_length: int,
         source: str,
+        reads_padding: bool = False,
     ) -> None:
         super().__init__()
-        if getattr(backbone, "pooler", None) is not None:
-            backbone.pooler = None
+        drop_pooler(backbone)
         self.backbone: Any = backbone
         self.tokenizer = tokenizer
         self.pooling = pooling
@@ -65,6 +67,7 @@ class SentenceEncoder(nn.Module):
         self.normalize = normalize
         self.max_length = max_length
         self.source = source
+        self.reads_padding = reads_padding
         self._fingerprint: tuple[object, str] | None = None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -84,6 +87,19 @@ class SentenceEncoder(nn.Module):
             output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=hidden)
             last, states = output.last_hidden_state, output.hidden_states if hidden else None
         return self.apply_dense(pool(self.pooling, last, attention_mask, states))
+
+    def require_trainable(self) -> None:
+        """Check that rows of different lengths can share a batch, as they do in training.
+
+        Raises:
+            ModelError: padding would change them.
+        """
+        if self.reads_padding:
+            raise ModelError(
+                f"{self.source}: a {self.backbone.config.model_type} reads the padding of its batches,"
+                " so it can embed but not be trained",
+                hint="train another architecture, such as a BERT",
+            )
 
     def apply_dense(self, pooled: Tensor) -> Tensor:
         """Send (B, H) pooled vectors through the dense layers, if there are any."""
@@ -195,8 +211,9 @@ def load_encoder(
         normalize=layout.normalize,
         max_length=_choose_max_length(ref, layout, parts.backbone, parts.tokenizer, max_length),
         source=ref,
-    )
-    return encoder.eval()
+    ).eval()
+    encoder.reads_padding = reads_padding(ref, encoder.backbone, encoder.tokenizer)
+    return encoder
 
 
 def _parts(ref: str, path: Path, *, base: str | None, tokenizer: str | None) -> Parts:
@@ -207,8 +224,7 @@ def _parts(ref: str, path: Path, *, base: str | None, tokenizer: str | None) -> 
         raise UsageError(f"{option} does not go with {ref}, which is no file of weights", hint="leave it out")
     layout = read_layout(path)
     backbone = load_backbone(layout.backbone)
-    num_embeddings = backbone.get_input_embeddings().num_embeddings
-    loaded = load_tokenizer(layout.backbone, num_embeddings, lower_case=layout.lower_case)
+    loaded = load_tokenizer(layout.backbone, num_embeddings(backbone), lower_case=layout.lower_case)
     return Parts(backbone=backbone, tokenizer=loaded, layout=layout)
 
 
