@@ -241,6 +241,10 @@ def _choose_pooling(ref: str, layout: Layout, backbone: Any, pooler: str | None)
     if own:
         without = " without its dense layers" if layout.dense else ""
         console.log(f"{ref}: pooling {wanted} as asked for{without}, instead of the model's own, {own}")
+    elif pooler is None:
+        console.log(
+            f"{ref}: pooling {wanted}, since its files name none; sentence-transformers takes the mean (--pooler avg)"
+        )
     if not POOLINGS[wanted].dense:
         return wanted, ()
     linear = getattr(getattr(backbone, "pooler", None), "dense", None)

@@ -42,9 +42,12 @@ def modules(tiny: Callable[..., Path], tmp_path: Path) -> Path:
 
 
 def test_plain_transformers_is_pooled_by_its_pooler(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert load_encoder(str(folder)).pooling == "cls"
     assert load_encoder(str(folder), pooler="avg").pooling == "avg"
     assert capsys.readouterr().err == ""  # nothing of the folder's own was overridden
+    assert load_encoder(str(folder)).pooling == "cls"
+    assert capsys.readouterr().err == (
+        f"{folder}: pooling cls, since its files name none; sentence-transformers takes the mean (--pooler avg)\n"
+    )
 
 
 def test_an_explicit_pooling_wins_and_says_so(modules: Path, capsys: pytest.CaptureFixture[str]) -> None:
