@@ -223,8 +223,11 @@ def _parts(ref: str, path: Path, *, base: str | None, tokenizer: str | None) -> 
         option = "--tokenizer" if base is None else "--base"
         raise UsageError(f"{option} does not go with {ref}, which is no file of weights", hint="leave it out")
     layout = read_layout(path)
-    backbone = load_backbone(layout.backbone)
-    loaded = load_tokenizer(layout.backbone, num_embeddings(backbone), lower_case=layout.lower_case)
+    settings = layout.settings
+    backbone = load_backbone(layout.backbone, **settings.config_args)
+    loaded = load_tokenizer(
+        layout.backbone, num_embeddings(backbone), lower_case=settings.lower_case, **settings.tokenizer_args
+    )
     return Parts(backbone=backbone, tokenizer=loaded, layout=layout)
 
 
@@ -272,7 +275,7 @@ def _fitting(ref: str, dense: Sequence[Dense], width: int) -> Sequence[Dense]:
 def _choose_max_length(ref: str, layout: Layout, backbone: Any, tokenizer: Any, wanted: int | None) -> int:
     positions = num_positions(backbone)
     if wanted is None:
-        limits = (tokenizer.model_max_length, positions, layout.max_length)
+        limits = (tokenizer.model_max_length, positions, layout.settings.max_length)
         return int(min(limit for limit in limits if limit is not None))
     if positions is not None and wanted > positions:
         raise UsageError(f"--max-length {wanted} is more than {ref} can read", hint=f"at most {positions}")
