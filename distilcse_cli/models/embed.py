@@ -170,7 +170,7 @@ class Embedder:
 
     @cached_property
     def _tokenizer(self) -> RowTokenizer:
-        return RowTokenizer(self.encoder.tokenizer, self.max_length)
+        return RowTokenizer(self.encoder.tokenizer, self.max_length, self.encoder.prompts.used)
 
     def _tokenize(self, sentences: list[str]) -> TokenRows:
         before = self._tokenizer.num_truncated

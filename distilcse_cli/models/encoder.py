@@ -16,6 +16,7 @@ from distilcse_cli.models.first_token import first_token, reads_first_token
 from distilcse_cli.models.layout import Layout, read_layout
 from distilcse_cli.models.pooling import DEFAULT, POOLINGS, Dense, needs_hidden_states, pool
 from distilcse_cli.models.probe import reads_padding
+from distilcse_cli.models.prompts import Prompts
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.surgery import cut_layers
 from distilcse_cli.models.weights_file import Parts, load_weights
@@ -42,6 +43,7 @@ class SentenceEncoder(nn.Module):
         normalize: whether the model's folder scales embeddings to length 1. `forward` never does.
         max_length: most tokens of a sentence, special tokens included.
         source: the reference it was loaded from, for messages.
+        prompts: the text put before every sentence, and what the model's folder says of others.
         reads_padding: whether padding changes its rows, so that a batch must have rows of one length only.
     """
 
@@ -55,6 +57,7 @@ class SentenceEncoder(nn.Module):
         normalize: bool = False,
         max_length: int,
         source: str,
+        prompts: Prompts | None = None,
         reads_padding: bool = False,
     ) -> None:
         super().__init__()
@@ -67,6 +70,7 @@ class SentenceEncoder(nn.Module):
         self.normalize = normalize
         self.max_length = max_length
         self.source = source
+        self.prompts = prompts or Prompts()
         self.reads_padding = reads_padding
         self._fingerprint: tuple[object, str] | None = None
 
@@ -150,12 +154,16 @@ class SentenceEncoder(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """Hex sha256 of configuration, weights, pooling and dense layers, without the tokenizer.
+        """Hex sha256 of configuration, weights, pooling, dense layers and prompt, without the tokenizer.
 
         It is computed on first use, and again after a weight has changed in place.
         """
         tensors = dict(self.state_dict(keep_vars=True))
-        state = (self.pooling, *((id(tensor), tensor._version, tensor.dtype) for tensor in tensors.values()))
+        state = (
+            self.pooling,
+            self.prompts.used,
+            *((id(tensor), tensor._version, tensor.dtype) for tensor in tensors.values()),
+        )
         if self._fingerprint is None or self._fingerprint[0] != state:
             self._fingerprint = state, _fingerprint(self, tensors)
         return self._fingerprint[1]
@@ -166,6 +174,8 @@ def _fingerprint(encoder: SentenceEncoder, tensors: dict[str, Tensor]) -> str:
     fields = {key: value for key, value in config.to_diff_dict().items() if key not in _RUN_ONLY_CONFIG}
     activations = [layer.activation_name for layer in encoder.dense or ()]
     essentials = [config.model_type, fields, encoder.pooling, activations]
+    if encoder.prompts.used:
+        essentials.append(encoder.prompts.used)
     digest = hashlib.sha256(json.dumps(essentials, sort_keys=True, default=str).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -183,12 +193,14 @@ def load_encoder(
     max_length: int | None = None,
     base: str | None = None,
     tokenizer: str | None = None,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
 ) -> SentenceEncoder:
     """Load an encoder; commands do it by `ModelRef.load`.
 
     Args:
         path: the model's folder or file of weights; None finds it.
-        ref, pooler, revision, keep_layers, base, tokenizer: the fields of `ModelRef`.
+        ref, pooler, revision, keep_layers, base, tokenizer, prompt, prompt_name: the fields of `ModelRef`.
         max_length: most tokens of a sentence; None takes the folder's own limit.
 
     Raises:
@@ -198,8 +210,7 @@ def load_encoder(
         path = ModelRef(ref=ref, pooler=pooler, revision=revision).locate()
     parts = _parts(ref, path, base=base, tokenizer=tokenizer)
     layout = parts.layout
-    if layout.prompt:
-        console.warn(f"{ref} has a default prompt, {layout.prompt!r}, which is not put before the sentences")
+    prompts = layout.prompts.choose(ref, prompt, prompt_name)
     if keep_layers is not None:
         cut_layers(parts.backbone, keep_layers)
     pooling, dense = _choose_pooling(ref, layout, parts.backbone, pooler or parts.pooling)
@@ -211,6 +222,7 @@ def load_encoder(
         normalize=layout.normalize,
         max_length=_choose_max_length(ref, layout, parts.backbone, parts.tokenizer, max_length),
         source=ref,
+        prompts=prompts,
     ).eval()
     encoder.reads_padding = reads_padding(ref, encoder.backbone, encoder.tokenizer)
     return encoder

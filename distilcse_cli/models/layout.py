@@ -5,7 +5,7 @@ a name or as the older set of flags. Plain transformers' says nothing about pool
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from distilcse_cli.errors import ModelError
 from distilcse_cli.models.module_settings import ModuleSettings, module_settings
 from distilcse_cli.models.pooling import ACTIVATIONS, MEAN, POOLINGS, Dense, find_pooling, mixed_layer
+from distilcse_cli.models.prompts import Prompts, read_prompts
 from distilcse_cli.models.state_dict import read_tensors, require_floats
 
 _TRANSFORMER_CONFIGS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
@@ -43,8 +44,8 @@ class Layout:
     """Whether embeddings are scaled to length 1."""
     settings: ModuleSettings = field(default_factory=ModuleSettings)
     """Longest input, lower-casing, and what the module sets for tokenizer and configuration."""
-    prompt: str | None = None
-    """Text that sentence-transformers puts before every sentence."""
+    prompts: Prompts = field(default_factory=Prompts)
+    """Texts that may go before every sentence."""
 
 
 class _Unsupported(Exception):
@@ -62,7 +63,7 @@ def read_layout(folder: Path) -> Layout:
     modules = _read_json(folder / "modules.json")
     if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
         raise ModelError(f"{folder / 'modules.json'} should hold a list of modules", hint="the folder is damaged")
-    layout = Layout(backbone=folder, prompt=_default_prompt(folder))
+    layout = Layout(backbone=folder, prompts=_prompts(folder))
     for entry in modules:
         kind = str(entry.get("type"))
         try:
@@ -87,7 +88,10 @@ def _read_module(layout: Layout, kind: str, module: Path) -> None:
     elif kind == "WeightedLayerPooling":
         layout.pooling = _mixing_pooling(module)
     elif kind == "Pooling":
-        layout.pooling = _pooling(module, layout.pooling)
+        settings = _read_object(module / "config.json")
+        if settings.get("include_prompt") is False:
+            layout.prompts = replace(layout.prompts, pooled=False)
+        layout.pooling = _pooling(settings, layout.pooling)
     elif kind == "Dense":
         if layout.pooling is None or layout.normalize:
             raise _Unsupported("a dense layer that does not come right after the pooling")
@@ -98,12 +102,9 @@ def _read_module(layout: Layout, kind: str, module: Path) -> None:
         raise _Unsupported(f"a module {kind}")
 
 
-def _default_prompt(folder: Path) -> str | None:
+def _prompts(folder: Path) -> Prompts:
     file = folder / "config_sentence_transformers.json"
-    settings = _read_object(file) if file.is_file() else {}
-    prompts, name = settings.get("prompts"), settings.get("default_prompt_name")
-    prompt = prompts.get(name) if isinstance(prompts, dict) else None
-    return prompt or None
+    return read_prompts(file, _read_object(file)) if file.is_file() else Prompts()
 
 
 def _transformer_settings(module: Path) -> ModuleSettings:
@@ -111,9 +112,8 @@ def _transformer_settings(module: Path) -> ModuleSettings:
     return next((module_settings(file, _read_object(file)) for file in files if file.is_file()), ModuleSettings())
 
 
-def _pooling(module: Path, mixing: str | None) -> str:
+def _pooling(settings: dict[str, Any], mixing: str | None) -> str:
     """Our name for a Pooling module's mode; `mixing` is our name for a WeightedLayerPooling before it."""
-    settings = _read_object(module / "config.json")
     modes = settings.get("pooling_mode")
     if modes is None:
         modes = [mode for flag, mode in _POOLING_FLAGS.items() if settings.get(flag)]

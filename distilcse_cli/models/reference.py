@@ -34,10 +34,16 @@ class ModelRef:
     """For a file of weights: the model whose tokenizer it has. None takes the base's."""
     keep_layers: tuple[int, ...] | None = None
     """Numbers of the layers to keep, in increasing order; None keeps all."""
+    prompt: str | None = None
+    """Text put before every sentence; None takes that of `prompt_name`, else the folder's default."""
+    prompt_name: str | None = None
+    """Name of one of the folder's prompts."""
     path: Path | None = field(default=None, compare=False, repr=False)
     """Where the model is, once it is found."""
 
     def __post_init__(self) -> None:
+        if self.prompt is not None and self.prompt_name is not None:
+            raise UsageError("a prompt is given as a text and by a name", hint="leave one of the two out")
         if self.pooler is not None and self.pooler not in POOLINGS:
             raise UsageError(f"unknown pooling {self.pooler!r}", hint=f"one of {', '.join(POOLINGS)}")
 
@@ -75,6 +81,8 @@ class ModelRef:
             max_length=max_length,
             base=self.base,
             tokenizer=self.tokenizer,
+            prompt=self.prompt,
+            prompt_name=self.prompt_name,
         )
 
 

@@ -13,6 +13,8 @@ from distilcse_cli.errors import ModelError
 _LAYERS = frozenset({"num_hidden_layers", "num_layers", "n_layers", "n_layer", "num_hidden_groups", "inner_group_num"})
 _MAX_LABELS = 1_000_000
 """transformers makes a name for each label."""
+_FEW_LAYERS, _FEW_WEIGHTS = 1000, 100_000_000
+"""As many are built in any case, so that loading can say better what is wrong."""
 _SMALLEST_TENSOR = 64
 """Bytes of a file for a tensor, its name included."""
 _HINT = "they are of different models, or one of them is damaged"
@@ -34,11 +36,11 @@ def require_plausible_layers(folder: Path) -> None:
     most = {"num_labels": _MAX_LABELS}
     if files:
         num_tensors = sum(_num_tensors(file) for file in files)
-        most |= dict.fromkeys(_LAYERS, num_tensors)
+        most |= dict.fromkeys(_LAYERS, max(num_tensors, _FEW_LAYERS))
     for name, limit in most.items():
         value = raw.get(name)
         if isinstance(value, int) and value > limit:
-            found = "" if name == "num_labels" else f", but the weights are {limit:,} tensors"
+            found = "" if name == "num_labels" else f", but the weights have no more than {limit:,} tensors"
             raise ModelError(f"{folder / 'config.json'} has {name} {value:,}{found}", hint=_HINT)
 
 
@@ -60,7 +62,7 @@ def require_plausible_weights(folder: Path, config: Any) -> None:
         return
     sizes = {name: parameter.numel() for name, parameter in empty.named_parameters() if not name.startswith("pooler.")}
     described = sum(sizes.values())
-    if described > num_bytes:
+    if described > max(num_bytes, _FEW_WEIGHTS):
         raise ModelError(
             f"{folder / 'config.json'} describes {described:,} weights, but the files have {num_bytes:,} bytes",
             hint=_HINT,

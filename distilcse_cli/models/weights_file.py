@@ -60,6 +60,7 @@ def load_weights(ref: str, path: Path, *, base: str | None, tokenizer: str | Non
         problem=layout.problem,
         normalize=layout.normalize,
         settings=layout.settings,
+        prompts=layout.prompts,
     )
     folder = layout.backbone if tokenizer is None else _tokenizer_folder(tokenizer)
     loaded = load_tokenizer(folder, state.num_embeddings, lower_case=layout.settings.lower_case and tokenizer is None)

@@ -93,5 +93,6 @@ class StudentModel(nn.Module):
             normalize=encoder.normalize,
             max_length=encoder.max_length,
             source=encoder.source,
+            prompts=encoder.prompts,
             reads_padding=encoder.reads_padding,
         )

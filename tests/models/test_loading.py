@@ -209,17 +209,6 @@ def test_layer_weights_of_their_own_are_no_pooling_of_ours(tiny: Callable[..., P
         load_encoder(str(tmp_path / "m"))
 
 
-def test_a_default_prompt_is_not_silently_left_out(modules: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = modules / "config_sentence_transformers.json"
-    edit(file, prompts={"query": "query: ", "none": ""}, default_prompt_name="query")
-    load_encoder(str(modules))
-    assert "warning:" in (said := capsys.readouterr().err)
-    assert "'query: '" in said
-    edit(file, default_prompt_name="none")
-    load_encoder(str(modules))
-    assert capsys.readouterr().err == ""
-
-
 # length
 
 
