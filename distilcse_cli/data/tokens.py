@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -108,7 +109,7 @@ class RowTokenizer:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_length: int, prompt: str = "") -> None:
         self.num_truncated = 0
-        self._prompt = prompt
+        self._prompt, self._source = prompt, tokenizer.name_or_path
         self._rust = _plain_copy(tokenizer)
         if max_length <= self._rust.num_special_tokens_to_add(is_pair=False):
             raise UsageError(f"--max-length {max_length} leaves no room beside the special tokens")
@@ -128,14 +129,15 @@ class RowTokenizer:
             Flat ids of `dtype`, and (N,) int64 lengths.
 
         Raises:
-            ModelError: more than `MAX_UNKNOWN` of the first call's tokens are unknown.
+            ModelError: more than `MAX_UNKNOWN` of the first call's tokens are unknown, or the tokenizer fails.
         """
         texts = [self._prompt + sentence for sentence in sentences] if self._prompt else list(sentences)
-        encodings = self._rust.encode_batch_fast(texts, add_special_tokens=True)
-        rows = [encoding.ids for encoding in encodings]
-        self.num_truncated += sum(bool(encoding.overflowing) for encoding in encodings)
-        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        ids = np.fromiter(chain.from_iterable(rows), dtype=self.dtype, count=int(lengths.sum()))
+        with tokenizer_errors(self._source):
+            encodings = self._rust.encode_batch_fast(texts, add_special_tokens=True)
+            rows = [encoding.ids for encoding in encodings]
+            self.num_truncated += sum(bool(encoding.overflowing) for encoding in encodings)
+            lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+            ids = np.fromiter(chain.from_iterable(rows), dtype=self.dtype, count=int(lengths.sum()))
         if not self._is_checked:
             self._check_vocabulary(ids)
             self._is_checked = True
@@ -150,6 +152,25 @@ class RowTokenizer:
             raise ModelError(
                 f"the tokenizer has no vocabulary for this text: {share:.0%} of it is unknown", hint=_NO_VOCABULARY
             )
+
+
+@contextmanager
+def tokenizer_errors(source: object) -> Iterator[None]:
+    """Turn whatever the tokenizer's Rust half raises into an error of the model `source`.
+
+    Raises:
+        ModelError: in the block, the tokenizer failed or panicked.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # a panic is no Exception
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ModelError(
+            f"the tokenizer of {source} fails: {reason}",
+            hint="its tokenizer.json is damaged, or lacks its unknown token",
+        ) from error
 
 
 def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -172,7 +193,8 @@ def _plain_copy(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
         raise ModelError(
             f"{type(tokenizer).__name__} is no fast tokenizer", hint="save the model with a tokenizer.json beside it"
         )
-    copy = Tokenizer.from_str(rust.to_str())
+    with tokenizer_errors(tokenizer.name_or_path):
+        copy = Tokenizer.from_str(rust.to_str())
     copy.no_truncation()
     copy.no_padding()
     return copy

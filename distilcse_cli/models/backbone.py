@@ -1,7 +1,7 @@
-"""Load a backbone and a tokenizer with transformers, and check them.
+"""Load a backbone with transformers, and check it.
 
-transformers fills missing weights with random numbers, and makes up a vocabulary of five tokens if a folder has
-none. Here both are errors. Code that comes with a model is never run.
+transformers fills missing weights with random numbers. Here that is an error. Code that comes with a
+model is never run.
 """
 
 import re
@@ -18,13 +18,12 @@ from distilcse_cli.models.sizes import require_plausible_layers, require_plausib
 
 _BERT_KIND = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
 _NAMES_SHOWN = 3
-_DAMAGED = "the folder is damaged, incomplete, or made for another version of transformers"
-_NO_ENCODER = "name an encoder such as a BERT, RoBERTa, DistilBERT, MPNet or ModernBERT"
+DAMAGED = "the folder is damaged, incomplete, or made for another version of transformers"
+NO_ENCODER = "name an encoder such as a BERT, RoBERTa, DistilBERT, MPNet or ModernBERT"
 _MERGE = "merge the adapter into the model (peft: merge_and_unload) and save that"
 _ADAPTER = re.compile(r"lora_|^base_model\.model\.")
 _CONSTANTS = (".position_ids", ".token_type_ids", ".inv_freq", ".attn.bias", ".masked_bias")
 """Constants that older versions of transformers also saved."""
-_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 
 @contextmanager
@@ -86,7 +85,7 @@ def load_backbone(folder: Path, **config_args: Any) -> Any:
     missing = sorted(info["missing_keys"])
     lost = [name for name in missing if not name.startswith("pooler.")]
     if lost:
-        raise ModelError(f"{folder} lacks {len(lost)} weights of a {config.model_type}: {_some(lost)}", hint=_DAMAGED)
+        raise ModelError(f"{folder} lacks {len(lost)} weights of a {config.model_type}: {_some(lost)}", hint=DAMAGED)
     unused = _unused(model, info["unexpected_keys"])
     if unused:
         raise ModelError(
@@ -113,13 +112,13 @@ def _unused(model: Any, unexpected: Iterable[str]) -> list[str]:
 def _require_encoder(config: Any, source: object) -> None:
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
-            f"{source} is an encoder-decoder ({config.model_type}), not a sentence encoder", hint=_NO_ENCODER
+            f"{source} is an encoder-decoder ({config.model_type}), not a sentence encoder", hint=NO_ENCODER
         )
     positions = getattr(config, "position_embedding_type", None)
     if positions not in (None, "absolute") and not hasattr(type(config)(), "position_embedding_type"):
         raise ModelError(
             f"{source} has {positions} position embeddings, which transformers no longer has for a {config.model_type}",
-            hint=_NO_ENCODER,
+            hint=NO_ENCODER,
         )
 
 
@@ -176,42 +175,7 @@ def build_backbone(config: Any) -> Any:
         try:
             return AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
         except Exception as error:
-            raise ModelError(f"cannot build a {config.model_type}: {first_line(error)}", hint=_NO_ENCODER) from error
-
-
-def load_tokenizer(folder: Path, num_embeddings: int, *, lower_case: bool = False, **arguments: Any) -> Any:
-    """Load the folder's fast tokenizer and check that it fits a model with `num_embeddings` token embeddings.
-
-    Raises:
-        ModelError: there is none, or it is slow, has no words or no padding, or has more tokens than embeddings.
-    """
-    from transformers import AutoTokenizer
-
-    if not any(file for pattern in _VOCABULARIES for file in folder.glob(pattern)):
-        raise ModelError(f"{folder} has no tokenizer", hint="it needs a tokenizer.json")
-    with quiet_transformers():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, **arguments
-            )
-        except Exception as error:
-            raise ModelError(f"cannot load the tokenizer of {folder}: {first_line(error)}", hint=_DAMAGED) from error
-    if not tokenizer.is_fast:
-        raise ModelError(f"{folder} has no fast tokenizer", hint="it needs a tokenizer.json")
-    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-        raise ModelError(f"the tokenizer of {folder} knows no words, only special tokens", hint=_DAMAGED)
-    if tokenizer.pad_token_id is None:
-        raise ModelError(f"the tokenizer of {folder} has no padding token", hint="set pad_token in its config")
-    if len(tokenizer) > num_embeddings:
-        raise ModelError(
-            f"the tokenizer of {folder} has {len(tokenizer)} tokens, but the model has embeddings for {num_embeddings}",
-            hint="they are of different models",
-        )
-    # saved with a student, it would name code that the student does not have
-    tokenizer.init_kwargs.pop("auto_map", None)
-    if lower_case:
-        _lower_case(tokenizer)
-    return tokenizer
+            raise ModelError(f"cannot build a {config.model_type}: {first_line(error)}", hint=NO_ENCODER) from error
 
 
 def _leave_code_out(folder: Path, config: Any) -> None:
@@ -227,7 +191,7 @@ def _not_loadable(folder: Path, error: Exception) -> ModelError:
             f"cannot load {folder}: it brings its own code, which is never run",
             hint="name a model of an architecture that transformers has itself",
         )
-    return ModelError(f"cannot load {folder}: {first_line(error)}", hint=_DAMAGED)
+    return ModelError(f"cannot load {folder}: {first_line(error)}", hint=DAMAGED)
 
 
 def is_bert_kind(backbone: Any) -> bool:
@@ -248,7 +212,7 @@ def num_embeddings(backbone: Any) -> int:
         return len(backbone.get_input_embeddings().weight)
     except (AttributeError, NotImplementedError, TypeError) as error:
         kind = backbone.config.model_type
-        raise ModelError(f"{kind} has no table of token embeddings", hint=_NO_ENCODER) from error
+        raise ModelError(f"{kind} has no table of token embeddings", hint=NO_ENCODER) from error
 
 
 def num_positions(backbone: Any) -> int | None:
@@ -263,14 +227,6 @@ def num_positions(backbone: Any) -> int | None:
     embeddings = getattr(backbone, "embeddings", None)
     padding = None if isinstance(embeddings, torch.nn.Embedding) else getattr(embeddings, "padding_idx", None)
     return limit if padding is None else limit - padding - 1
-
-
-def _lower_case(tokenizer: Any) -> None:
-    from tokenizers import normalizers
-
-    backend = tokenizer.backend_tokenizer
-    before = [normalizers.Lowercase()]
-    backend.normalizer = normalizers.Sequence(before + ([backend.normalizer] if backend.normalizer else []))
 
 
 def first_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distilcse_cli import console
 from distilcse_cli.errors import ModelError, UsageError
-from distilcse_cli.models.backbone import drop_pooler, load_backbone, load_tokenizer, num_embeddings, num_positions
+from distilcse_cli.models.backbone import NO_ENCODER, drop_pooler, load_backbone, num_embeddings
 from distilcse_cli.models.first_token import first_token, reads_first_token
 from distilcse_cli.models.layout import Layout, read_layout
 from distilcse_cli.models.pooling import DEFAULT, POOLINGS, Dense, needs_hidden_states, pool
@@ -19,6 +19,7 @@ from distilcse_cli.models.probe import reads_padding
 from distilcse_cli.models.prompts import Prompts
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.surgery import cut_layers
+from distilcse_cli.models.tokenizer import choose_max_length, load_tokenizer
 from distilcse_cli.models.weights_file import Parts, load_weights
 
 ATTENTION = ("sdpa", "eager")
@@ -220,7 +221,7 @@ def load_encoder(
         pooling=pooling,
         dense=dense,
         normalize=layout.normalize,
-        max_length=_choose_max_length(ref, layout, parts.backbone, parts.tokenizer, max_length),
+        max_length=choose_max_length(ref, layout, parts.backbone, parts.tokenizer, max_length),
         source=ref,
         prompts=prompts,
     ).eval()
@@ -236,6 +237,10 @@ def _parts(ref: str, path: Path, *, base: str | None, tokenizer: str | None) -> 
         raise UsageError(f"{option} does not go with {ref}, which is no file of weights", hint="leave it out")
     layout = read_layout(path)
     settings = layout.settings
+    if layout.problem and not (layout.backbone / "config.json").is_file():
+        raise ModelError(
+            f"{ref} uses {layout.problem}, which is not supported, and has no transformer", hint=NO_ENCODER
+        )
     backbone = load_backbone(layout.backbone, **settings.config_args)
     loaded = load_tokenizer(
         layout.backbone, num_embeddings(backbone), lower_case=settings.lower_case, **settings.tokenizer_args
@@ -282,13 +287,3 @@ def _fitting(ref: str, dense: Sequence[Dense], width: int) -> Sequence[Dense]:
             )
         width = layer.linear.out_features
     return dense
-
-
-def _choose_max_length(ref: str, layout: Layout, backbone: Any, tokenizer: Any, wanted: int | None) -> int:
-    positions = num_positions(backbone)
-    if wanted is None:
-        limits = (tokenizer.model_max_length, positions, layout.settings.max_length)
-        return int(min(limit for limit in limits if limit is not None))
-    if positions is not None and wanted > positions:
-        raise UsageError(f"--max-length {wanted} is more than {ref} can read", hint=f"at most {positions}")
-    return wanted

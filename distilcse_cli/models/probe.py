@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from distilcse_cli.errors import ModelError
-from distilcse_cli.models.backbone import first_line, num_positions, quiet_transformers
+from distilcse_cli.models.backbone import NO_ENCODER, first_line, num_positions, quiet_transformers
 
 _NUM_WORDS, _WIDE = 6, 16
 _TOLERANCE = 1e-3
 """Relative difference of token vectors. Rounding gives 1e-6; architectures that read padding give 1e-2 and more."""
-_HINT = "name an encoder such as a BERT, RoBERTa, DistilBERT, MPNet or ModernBERT"
 
 
 def reads_padding(source: str, backbone: Any, tokenizer: Any) -> bool:
@@ -37,10 +36,12 @@ def reads_padding(source: str, backbone: Any, tokenizer: Any) -> bool:
         except Exception as error:  # whatever it needs, we have nothing else to give
             kind = backbone.config.model_type
             reason = first_line(error)
-            raise ModelError(f"{source}: a {kind} cannot be run on token ids alone: {reason}", hint=_HINT) from error
+            raise ModelError(
+                f"{source}: a {kind} cannot be run on token ids alone: {reason}", hint=NO_ENCODER
+            ) from error
     if _differ(alone, together):
         kind = backbone.config.model_type
-        raise ModelError(f"{source}: the rows of a {kind} are random or depend on the rest of a batch", hint=_HINT)
+        raise ModelError(f"{source}: the rows of a {kind} are random or depend on the rest of a batch", hint=NO_ENCODER)
     return _differ(alone, padded)
 
 

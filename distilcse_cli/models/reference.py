@@ -160,6 +160,11 @@ def _checked(ref: str, folder: Path) -> Path:
             f"{ref} is a file of pickled weights, not a model folder",
             hint=f"distilcse convert {folder} --out DIR makes a folder of it",
         )
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{ref} is an adapter without the model that it belongs to",
+            hint="merge the two (peft: merge_and_unload), and name the folder that this writes",
+        )
     if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
         raise ModelError(
             f"{ref} is no model folder: it has neither config.json nor modules.json",

@@ -8,12 +8,13 @@ from typing import Any
 from distilcse_cli import catalogue, console
 from distilcse_cli.errors import ModelError, NetworkError
 from distilcse_cli.files import read_json
-from distilcse_cli.models.backbone import build_backbone, load_config, load_tokenizer, num_positions
+from distilcse_cli.models.backbone import build_backbone, load_config, num_positions
 from distilcse_cli.models.inferred import infer_config
 from distilcse_cli.models.layout import Layout, read_layout
 from distilcse_cli.models.pooling import POOLINGS
 from distilcse_cli.models.reference import resolve_reference
 from distilcse_cli.models.state_dict import StateDict, fill, read_state_dict
+from distilcse_cli.models.tokenizer import load_tokenizer
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
