@@ -153,6 +153,14 @@ class ModelOptions:
         ),
     ] = None
 
+    prompt: Annotated[
+        str | None,
+        Setting("Text before every sentence. Default: the folder's default prompt; '' for none.", panel=MODELS),
+    ] = None
+    prompt_name: Annotated[
+        str | None, Setting("A prompt of the model's folder, by its name.", panel=MODELS, metavar="NAME")
+    ] = None
+
     def __post_init__(self) -> None:
         check(self)
 
@@ -205,6 +213,13 @@ class TeacherOptions:
     ] = None
     teacher_revision: Annotated[str | None, Setting("Branch, tag or commit of a hub teacher.", panel=MODELS)] = None
 
+    teacher_prompt: Annotated[
+        str | None, Setting("As --prompt, before the sentences that the teacher gets.", panel=MODELS)
+    ] = None
+    teacher_prompt_name: Annotated[
+        str | None, Setting("As --prompt-name, of the teacher's folder.", panel=MODELS, metavar="NAME")
+    ] = None
+
     def __post_init__(self) -> None:
         check(self)
 
@@ -212,7 +227,8 @@ class TeacherOptions:
         """The teacher that `ref` names, read this way."""
         from distilcse_cli.models.reference import ModelRef
 
-        return ModelRef(ref=ref, pooler=self.teacher_pooler, revision=self.teacher_revision)
+        given = {name.removeprefix("teacher_"): value for name, value in dataclasses.asdict(self).items()}
+        return ModelRef(ref=ref, **given)
 
 
 Model = Annotated[

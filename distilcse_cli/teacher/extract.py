@@ -141,6 +141,7 @@ def _manifest(embedder: Embedder, corpus: Corpus, window_rows: int) -> dict[str,
         "torch_version": torch.__version__,
         "numerics": NUMERICS,
         "distilcse_version": __version__,
+        **({"prompt": encoder.prompts.used} if encoder.prompts.used else {}),
     }
 
 

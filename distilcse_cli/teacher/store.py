@@ -104,7 +104,11 @@ def open_store(
     if corpus is not None:
         expected |= {"num_rows": len(corpus), "corpus_fingerprint": corpus.fingerprint}
     if teacher is not None:
-        expected |= {"pooling": teacher.pooling, "teacher_fingerprint": teacher.fingerprint}
+        expected |= {
+            "pooling": teacher.pooling,
+            "prompt": teacher.prompts.used or None,
+            "teacher_fingerprint": teacher.fingerprint,
+        }
     require_same(folder, manifest, expected)
     return EmbeddingStore(folder, embeddings, manifest)
 

@@ -111,7 +111,8 @@ class SharedEmbedder:
         self, sentences: Sequence[str], encoder: SentenceEncoder, runtime: Runtime, ranks: Ranks = ALONE
     ) -> None:
         self._num_sentences = len(sentences)
-        self._tokens = tokenize(ranks.share(list(sentences)), encoder.tokenizer, encoder.max_length)
+        mine = ranks.share(list(sentences))
+        self._tokens = tokenize(mine, encoder.tokenizer, encoder.max_length, encoder.prompts.used)
         self._runtime = runtime
         self._ranks = ranks
 

@@ -95,7 +95,14 @@ def run(
 
 def models_as_typed(student: ModelRef, teacher: ModelRef | None) -> dict[str, Any]:
     """What the user chose about the models, under the names of the options; for `typed`."""
+    prompts = {
+        "prompt": student.prompt,
+        "prompt_name": student.prompt_name,
+        "teacher_prompt": teacher and teacher.prompt,
+        "teacher_prompt_name": teacher and teacher.prompt_name,
+    }
     return {
+        **{name: value for name, value in prompts.items() if value is not None},
         "pooler": student.pooler,
         "teacher_pooler": teacher and teacher.pooler,
         "revision": student.revision,

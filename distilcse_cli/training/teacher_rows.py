@@ -126,6 +126,7 @@ class LiveTeacher:
     """
 
     def __init__(self, encoder: SentenceEncoder, tokens: TokenRows, runtime: Runtime, ranks: Ranks = ALONE) -> None:
+        encoder.require_trainable()
         self.width = encoder.embedding_dim
         self._encoder = encoder.to(runtime.torch_device()).train()
         self._tokens = tokens

@@ -43,9 +43,12 @@ def modules(tiny: Callable[..., Path], tmp_path: Path) -> Path:
 
 
 def test_plain_transformers_is_pooled_by_its_pooler(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert load_encoder(str(folder)).pooling == "cls"
     assert load_encoder(str(folder), pooler="avg").pooling == "avg"
     assert capsys.readouterr().err == ""  # nothing of the folder's own was overridden
+    assert load_encoder(str(folder)).pooling == "cls"
+    assert capsys.readouterr().err == (
+        f"{folder}: pooling cls, since its files name none; sentence-transformers takes the mean (--pooler avg)\n"
+    )
 
 
 def test_an_explicit_pooling_wins_and_says_so(modules: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,17 +205,6 @@ def test_layer_weights_of_their_own_are_no_pooling_of_ours(tiny: Callable[..., P
     save_file({"layer_weights": torch.tensor([0.0, 0.0, 1.0, 2.0])}, weights)
     with pytest.raises(ModelError, match="uses a mixture of layers with other weights"):
         load_encoder(str(tmp_path / "m"))
-
-
-def test_a_default_prompt_is_not_silently_left_out(modules: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = modules / "config_sentence_transformers.json"
-    edit(file, prompts={"query": "query: ", "none": ""}, default_prompt_name="query")
-    load_encoder(str(modules))
-    assert "warning:" in (said := capsys.readouterr().err)
-    assert "'query: '" in said
-    edit(file, default_prompt_name="none")
-    load_encoder(str(modules))
-    assert capsys.readouterr().err == ""
 
 
 # length
