@@ -9,7 +9,7 @@ PACKAGE = "distilcse_cli"
 
 # a room may import from those before it, and within itself
 ROOMS = (
-    ("errors",),
+    ("errors", "signals", "streams"),
     ("setting",),
     ("config", "files"),
     ("console", "runtime"),
