@@ -35,9 +35,9 @@ def result_json(value: Any) -> None:
     result(json.dumps(value, indent=2, ensure_ascii=not is_utf8, allow_nan=False))
 
 
-def log(message: str) -> None:
-    """Print a log line on stderr."""
-    if not _muted:
+def log(message: str, *, always: bool = False) -> None:
+    """Print a log line on stderr; `always` also in a process that is muted."""
+    if always or not _muted:
         print(_printable(message, keep="\n\t"), file=sys.stderr, flush=True)
 
 

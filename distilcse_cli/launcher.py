@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from distilcse_cli import console
 from distilcse_cli.errors import DataError, DeviceError, DistilCSEError, ModelError, NetworkError, UsageError
-from distilcse_cli.ranks import LAUNCHER, in_a_group
+from distilcse_cli.ranks import LAUNCHER
+from distilcse_cli.rendezvous import in_a_group
 from distilcse_cli.runtime import check_device, num_usable_cores
 from distilcse_cli.signals import heard
 

@@ -13,6 +13,7 @@ ROOMS = (
     ("setting",),
     ("config", "files"),
     ("console", "runtime"),
+    ("rendezvous",),
     ("ranks",),
     ("launcher",),
     ("catalogue",),
