@@ -84,6 +84,9 @@ class MachineSettings:
             choices=COMPUTE_DTYPES,
         ),
     ] = "auto"
+    rendezvous_timeout: Annotated[
+        float, Setting("Minutes to wait for the other processes of a group.", panel=MACHINE, positive=True)
+    ] = 10.0
 
     def __post_init__(self) -> None:
         check(self)

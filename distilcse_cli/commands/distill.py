@@ -65,6 +65,7 @@ def distill(
         corpus_settings=corpus_settings,
         device=machine.device,
         compute_dtype=machine.compute_dtype,
+        rendezvous_timeout=machine.rendezvous_timeout,
         resume=resume,
         overwrite=overwrite,
     )

@@ -15,7 +15,7 @@ from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.config import EncodeSettings, MachineSettings, TextSettings
 from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.launcher import launch
-from distilcse_cli.ranks import in_a_group
+from distilcse_cli.rendezvous import in_a_group
 from distilcse_cli.setting import OUTPUT
 
 EXAMPLES = """
@@ -70,7 +70,7 @@ def encode(
     from distilcse_cli.serving.encode import encode_file
 
     runtime = choose_runtime(own_device(machine.device), machine.compute_dtype)
-    with joined(runtime) as ranks:
+    with joined(runtime, machine.rendezvous_timeout) as ranks:
         encoder = ranks.main_first(lambda: reference.load(max_length=settings.max_length))
         console.log(f"encoding with {encoder.source} on {runtime}{ranks}")
         started = time.perf_counter()

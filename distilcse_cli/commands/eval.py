@@ -109,7 +109,7 @@ def evaluate(
     from distilcse_cli.ranks import joined, own_device
 
     runtime = choose_eval_runtime(own_device(machine.device), machine.compute_dtype, loaded)
-    with joined(runtime) as ranks:
+    with joined(runtime, machine.rendezvous_timeout) as ranks:
         choices = ranks.main_first(lambda: choose_models(refs, **asdict(model_options)))
         compared = teacher_options.of(teacher) if teacher else None
         report = evaluate_models(choices, compared, loaded, settings, runtime, ranks)

@@ -71,6 +71,7 @@ def finetune(
         triplet_settings=triplet_settings,
         device=machine.device,
         compute_dtype=machine.compute_dtype,
+        rendezvous_timeout=machine.rendezvous_timeout,
         resume=resume,
         overwrite=overwrite,
     )

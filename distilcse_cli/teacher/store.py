@@ -142,19 +142,29 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[None]:
+def locked(out: Path, *, wait: bool = False) -> Iterator[None]:
     """Make the folder and keep other extractions out of it. The lock ends with its process.
+
+    With `wait`, it waits for the other one's end, and says so.
 
     If the block fails before any row counts, its files are removed: the folder is as it was before.
 
     Raises:
         DataError: the folder cannot be made, or another extraction is writing to it.
     """
+
+    def say() -> None:
+        console.log(f"waiting for another process that is extracting into {out}")
+
     with ExitStack() as held:
         try:
             was_there = out.exists()
-            out.mkdir(parents=True, exist_ok=True)
-            has_locks = held.enter_context(files.lock(out / LOCK))
+            has_locks, gone = None, (FileNotFoundError,) if wait else ()
+            while has_locks is None:
+                out.mkdir(parents=True, exist_ok=True)
+                # a process that fails takes its folder along while this one waits
+                with suppress(*gone):
+                    has_locks = held.enter_context(files.lock(out / LOCK, on_wait=say if wait else None))
         except files.Busy as error:
             raise DataError(f"another extraction is writing to {out}", hint="wait until it ends") from error
         except OSError as error:

@@ -196,7 +196,7 @@ def hint_at_resume(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
     try:
         yield
     except (Interrupted, KeyboardInterrupt) as error:
-        stopped = error if isinstance(error, Interrupted) else Interrupted("stopped", SIGINT)
+        stopped = error if isinstance(error, Interrupted) else Interrupted("stopped", getattr(error, "by", SIGINT))
         if not ranks.is_main:
             sys.exit(stopped.exit_code)
         if folder.checkpoints:

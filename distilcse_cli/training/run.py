@@ -13,6 +13,7 @@ from distilcse_cli.files import write_toml
 from distilcse_cli.models.folder import save_student
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.ranks import Ranks, joined, own_device
+from distilcse_cli.rendezvous import MINUTES
 from distilcse_cli.runtime import Runtime, choose_runtime, set_seed
 from distilcse_cli.setting import settings_of
 from distilcse_cli.training import resume as resuming
@@ -50,6 +51,7 @@ def run(
     typed: dict[str, Any],
     device: str | None = None,
     compute_dtype: str = "auto",
+    rendezvous_timeout: float = MINUTES,
     resume: bool = False,
     overwrite: bool = False,
 ) -> Any:
@@ -62,6 +64,7 @@ def run(
         settings: those of the stage.
         typed: names and values of everything else that the user chose, such as models and data.
         device, compute_dtype: as for `choose_runtime`.
+        rendezvous_timeout: minutes to wait for the other processes.
         resume: continue an interrupted run; if there is none, start one.
         overwrite: replace the student in `out`, and start an interrupted run anew.
 
@@ -78,7 +81,7 @@ def run(
         require_tensorboard()
     folder, asked = RunFolder(out), resuming.asked(typed)
     wanted = resuming.as_typed(stage.name, asked, asdict(settings))
-    with joined(runtime) as ranks, resuming.hint_at_resume(folder, ranks), ExitStack() as held:
+    with joined(runtime, rendezvous_timeout) as ranks, resuming.hint_at_resume(folder, ranks), ExitStack() as held:
         ranks.on_main(lambda: held.enter_context(folder.locked()))
         finished, checkpoint = ranks.on_main(lambda: resuming.enter(folder, wanted, resume=resume, overwrite=overwrite))
         if finished:

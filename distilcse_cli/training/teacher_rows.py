@@ -66,7 +66,7 @@ class Teacher:
 
         folder, is_made = self._ranks.on_main(find)
         if not is_made:
-            extract(self.encoder(), corpus, folder, EncodeSettings(), runtime, ranks=self._ranks)
+            extract(self.encoder(), corpus, folder, EncodeSettings(), runtime, ranks=self._ranks, wait=True)
         return open_store(folder)
 
     def facts(self) -> dict[str, Any]:
