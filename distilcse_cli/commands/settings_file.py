@@ -1,4 +1,4 @@
-"""`--config FILE`: options out of a TOML file, such as the `distilcse.toml` beside a student.
+"""`--config FILE`: options out of a TOML file, such as the `distilcse.toml` in the student folder.
 
 A key is the name of an option with underscores, or of a settings field. What is typed counts more
 than the file, the file more than a preset, a preset more than the defaults.
