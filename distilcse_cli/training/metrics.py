@@ -4,6 +4,7 @@
 a resumed run writes the same file as an uninterrupted one. `speed.jsonl` has what does depend on it.
 """
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from distilcse_cli import console
 from distilcse_cli.errors import DataError, UsageError
 
 COLLAPSED_SPREAD = 0.05
@@ -73,18 +75,26 @@ class JsonLines:
         if size and (not path.is_file() or path.stat().st_size < size):
             raise DataError(f"{path} has lost lines that its checkpoint counts", hint=_ANEW)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
+        self._file = path.open("a+b", buffering=0)
         self._file.truncate(size)
         self._file.seek(0, os.SEEK_END)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append one record. NaN and infinity are refused."""
-        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
-        self._file.flush()
+        """Append one record. NaN and infinity are refused.
+
+        Raises:
+            DataError: the disk is full. The run can be resumed: lines after its checkpoint are dropped then.
+        """
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        try:
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            hint = "make room, then continue with --resume"
+            raise DataError(f"cannot write {self._file.name}: {error.strerror}", hint=hint) from error
 
     def sync(self) -> int:
         """Make all lines survive a power cut. Returns the file's size."""
-        self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
 
@@ -179,9 +189,15 @@ class Journal:
 
     def write(self, record: dict[str, Any]) -> None:
         """Write a step, an evaluation or, into its own file, a speed, by the record's `kind`."""
-        (self._speed if record["kind"] == "speed" else self._metrics).write(record)
-        if self._tensorboard:
-            self._tensorboard.write(record)
+        if record["kind"] != "speed":
+            self._metrics.write(record)
+        try:
+            if record["kind"] == "speed":
+                self._speed.write(record)
+            if self._tensorboard:
+                self._tensorboard.write(record)
+        except (DataError, OSError) as error:  # nothing depends on these files
+            console.warn(f"the log misses step {record['step']}: {error}")
 
     def sync(self) -> dict[str, int]:
         """Make all lines survive a power cut. Returns what a checkpoint has to know."""

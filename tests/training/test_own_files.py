@@ -15,6 +15,7 @@ from distilcse_cli import files, paths
 from distilcse_cli.errors import DataError
 from distilcse_cli.training import run_folder
 from distilcse_cli.training.curves import draw_curves
+from distilcse_cli.training.metrics import Journal
 from distilcse_cli.training.run_folder import RunFolder
 from tests.training.conftest import Job
 
@@ -173,12 +174,27 @@ def test_curves_are_drawn_whatever_backend_a_notebook_names(tmp_path: Path) -> N
 import os
 from pathlib import Path
 from distilcse_cli.training.curves import draw_curves
+from distilcse_cli.training.metrics import Journal
 draw_curves([{STEP}], Path("curves.png"), dev_measure="")
 assert os.environ["MPLBACKEND"] == "module://nowhere"
 """
     environment = os.environ | {"MPLBACKEND": "module://nowhere"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_log_that_cannot_be_written_is_a_warning_and_a_metric_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "metrics.jsonl", tmp_path / "speed.jsonl", None, {}, 0)
+    for file in (journal._metrics, journal._speed):
+        monkeypatch.setattr(file, "_file", Path("/dev/full").open("r+b", buffering=0))  # noqa: SIM115
+    journal.write({"kind": "speed", "step": 1})
+    assert "the log misses step 1: cannot write /dev/full: No space left on device" in capsys.readouterr().err
+    with pytest.raises(DataError, match="cannot write /dev/full") as refused:
+        journal.write(STEP)
+    assert "--resume" in str(refused.value.hint)
+    journal.close()
 
 
 def test_a_picture_that_cannot_be_drawn_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
