@@ -115,6 +115,8 @@ def opened(path: Path, encoding: str | None = None, descriptor: int | None = Non
             yield _look(path, packed, file.ahead(BLOCK_BYTES)), file
     except (EOFError, zlib.error, lzma.LZMAError) as error:
         raise _not_whole(path, packed, error) from error
+    except UnicodeError as error:  # of codecs that are not for files, such as idna
+        raise DataError(f"cannot read {path} as {encoding}: {error}", hint="name another --encoding") from error
     except OSError as error:
         # unpackers raise it without a number
         if packed and error.errno is None:
@@ -289,9 +291,9 @@ def _json(head: bytes, line_end: bytes, is_named_so: bool) -> str | None:
 
 
 def _delimiter(head: bytes, line_end: bytes) -> str:
-    """The first of comma, semicolon and tab that splits the first row; a comma if none does."""
+    """The first of comma, semicolon, tab and bar that splits the first row; a comma if none does."""
     first = head.lstrip(b"\r\n").partition(line_end)[0].rstrip(b"\r").decode("utf-8", "replace")
-    for delimiter in ",;\t":
+    for delimiter in ",;\t|":
         try:
             if len(next(csv.reader([first], delimiter=delimiter), ())) > 1:
                 return delimiter

@@ -168,6 +168,8 @@ def test_another_encoding_is_read_and_its_wrong_bytes_are_named(tmp_path: Path) 
         read(write(tmp_path / "c.txt", b"\xff\xfea\0\0\xd8b\0"), encoding="utf-16")
     long = "дом " * BLOCK_BYTES + "\n" + "сад"
     assert "\n".join(read(write(tmp_path / "d.txt", long.encode("utf-16")), encoding="utf-16")) == long
+    with pytest.raises(DataError, match=r"cannot read .*a\.txt as idna"):
+        read(tmp_path / "a.txt", encoding="idna")
     for unknown in ("klingon", "rot13", "a\0b", ""):
         with pytest.raises(UsageError, match="--encoding is"):
             TextSettings(encoding=unknown)
@@ -210,7 +212,7 @@ def test_lines_lost_to_a_quote_that_another_row_closes_are_all_counted(tmp_path:
     assert bad.num_skipped == 3
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_the_first_row_shows_what_separates_cells(tmp_path: Path, delimiter: str) -> None:
     content = f"id{delimiter}text\n1{delimiter}one\n"
     assert read(write(tmp_path / "a.csv", content)) == ["one"]
