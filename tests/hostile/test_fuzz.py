@@ -33,7 +33,7 @@ from distilcse_cli.teacher import store
 from senteval import readers
 
 SUITE = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".csv.gz")
+SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".csv.gz", ".json", ".txt.zst")
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
