@@ -109,8 +109,9 @@ class RowTokenizer:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_length: int, prompt: str = "") -> None:
         self.num_truncated = 0
-        self._prompt, self._source = prompt, tokenizer.name_or_path
+        self._prompt = prompt
         self._rust = _plain_copy(tokenizer)
+        self._source = tokenizer.name_or_path
         if max_length <= self._rust.num_special_tokens_to_add(is_pair=False):
             raise UsageError(f"--max-length {max_length} leaves no room beside the special tokens")
         self._rust.enable_truncation(max_length, direction=tokenizer.truncation_side)

@@ -41,7 +41,7 @@ def infer_config(state: StateDict, pad_id: int) -> tuple[Any, str]:
     from transformers import AutoConfig
 
     kind, reason = _kind(state)
-    num_layers, width = state.num_layers, state.tensors["embeddings.word_embeddings.weight"].shape[-1]
+    num_layers, width = state.num_layers, state.columns("embeddings.word_embeddings.weight")
     heads, why_heads = _heads(state, kind, width)
     positions = state.rows("embeddings.position_embeddings.weight")
     common = {
@@ -98,7 +98,7 @@ def _kind(state: StateDict) -> tuple[str, str]:
 
 def _heads(state: StateDict, kind: str, width: int) -> tuple[int, str]:
     if kind == "mpnet":
-        return state.tensors["encoder.relative_attention_bias.weight"].shape[-1], "by its attention bias"
+        return state.columns("encoder.relative_attention_bias.weight"), "by its attention bias"
     if width in KNOWN_HEADS:
         return KNOWN_HEADS[width], "known for this width"
     if width % HEAD_WIDTH:

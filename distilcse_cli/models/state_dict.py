@@ -33,6 +33,8 @@ _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 _OLD_NAMES = ((".gamma", ".weight"), (".beta", ".bias"))
 _SIMCSE_POOLER = "mlp.dense."
 """SimCSE's name for the dense layer of `cls`."""
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_MAX_WRAPPERS = 8
 _NAMES_SHOWN = 3
 _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 
@@ -57,13 +59,26 @@ class StateDict:
         return max((int(match[1]) + 1 for match in found if match), default=0)
 
     def rows(self, name: str) -> int:
-        """Rows of a tensor; 0 if there is none of that name."""
-        return self.tensors[name].shape[0] if name in self.tensors else 0
+        """Rows of a tensor; 0 if there is none of that name, or it is a single number."""
+        return next(iter(self.tensors[name].shape), 0) if name in self.tensors else 0
+
+    def columns(self, name: str) -> int:
+        """Columns of a tensor that is there.
+
+        Raises:
+            ModelError: it is no table.
+        """
+        if self.tensors[name].ndim != 2:
+            shape = tuple(self.tensors[name].shape)
+            raise ModelError(f"{name} in {self.path} is no table, but of shape {shape}", hint="the file is damaged")
+        return self.tensors[name].shape[1]
 
     @property
     def num_embeddings(self) -> int:
         """Rows of the token embedding table."""
-        return next(self.rows(anchor) for anchor in _ANCHORS if anchor in self.tensors)
+        anchor = next(anchor for anchor in _ANCHORS if anchor in self.tensors)
+        self.columns(anchor)  # so that it is a table
+        return self.rows(anchor)
 
 
 def read_state_dict(path: Path) -> StateDict:
@@ -99,7 +114,7 @@ def require_floats(source: object, tensors: Mapping[str, Tensor]) -> None:
         ModelError: naming the first tensor of `source` that is not.
     """
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
+        if tensor.dtype not in _FLOATS:
             kind = str(tensor.dtype).removeprefix("torch.")
             raise ModelError(f"{name} in {source} is {kind}", hint="quantized weights cannot be used")
     require_finite(source, tensors)
@@ -134,7 +149,9 @@ def _load(path: Path) -> Any:
 
 def _tensors(path: Path, loaded: Any) -> dict[str, Tensor]:
     """The tensors by name, without the wrappers of a training program."""
-    while isinstance(loaded, Mapping) and not any(isinstance(value, Tensor) for value in loaded.values()):
+    for _ in range(_MAX_WRAPPERS):  # a dict can hold itself
+        if not isinstance(loaded, Mapping) or any(isinstance(value, Tensor) for value in loaded.values()):
+            break
         inner = next((loaded[key] for key in _WRAPPERS if isinstance(loaded.get(key), Mapping)), None)
         if inner is None:
             break
@@ -143,6 +160,10 @@ def _tensors(path: Path, loaded: Any) -> dict[str, Tensor]:
     tensors = {name: value for name, value in entries if isinstance(name, str) and isinstance(value, Tensor)}
     if not tensors:
         raise ModelError(f"{path} holds no tensors with names", hint="name a file that has a model's state_dict")
+    for name, tensor in tensors.items():
+        if tensor.is_nested or tensor.layout != torch.strided or tensor.is_meta:
+            kind = "nested" if tensor.is_nested else "meta" if tensor.is_meta else "sparse"
+            raise ModelError(f"{name} in {path} is a {kind} tensor", hint="save it with plain, dense tensors")
     return tensors
 
 

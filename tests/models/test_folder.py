@@ -184,7 +184,7 @@ from distilcse_cli.errors import DataError
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.folder import save_student
 
-encoder = load_encoder(sys.argv[1])
+encoder = load_encoder(sys.argv[1], pooler="cls")
 encoder.tokenizer.add_tokens([f"word{number}" for number in range(1000)])  # about 200 kB, the weights are 50
 for most_bytes in map(int, sys.argv[3:]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
