@@ -5,12 +5,14 @@ its option's help and its check; a value out of range raises `UsageError`. The r
 written beside every output.
 """
 
+import codecs
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from distilcse_cli.errors import UsageError
+from distilcse_cli.paths import expanded
 from distilcse_cli.setting import DATA, MACHINE, OUTPUT, Setting, check
 
 POOLINGS = (
@@ -30,13 +32,29 @@ TRIPLET_COLUMNS = (
 """Known names of columns, in the order anchor, positive, hard negative; a table of pairs has the first two."""
 
 
+ENCODING = Setting("Encoding of the text, such as utf-16 or cp1252. Default: UTF-8.", panel=DATA)
+
+
+def _check_encoding(name: str | None) -> None:
+    try:
+        known = name is None or codecs.lookup(name)._is_text_encoding
+    except (LookupError, ValueError):  # ValueError: a NUL in the name
+        known = False
+    if not known:
+        raise UsageError(f"--encoding is {name!r}, which Python does not know", hint="such as utf-16, cp1252, gb18030")
+
+
 def data_home() -> Path:
-    """Where downloads and caches live: `$DISTILCSE_HOME`, else `distilcse` in the user's cache folder."""
+    """Where downloads and caches live: `$DISTILCSE_HOME`, else `distilcse` in the user's cache folder.
+
+    Raises:
+        UsageError: there is no such user, or the present one has no home folder.
+    """
     home = os.environ.get("DISTILCSE_HOME")
     if home:
-        return Path(home).expanduser()
+        return expanded(home)
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "distilcse"
+    return (Path(cache) if cache else expanded("~/.cache")) / "distilcse"
 
 
 def senteval_folder() -> Path:
@@ -46,7 +64,7 @@ def senteval_folder() -> Path:
     """
     folders = [data_home() / "datasets" / "senteval"]
     if variable := os.environ.get("DISTILCSE_DATA"):
-        folders.insert(0, Path(variable).expanduser() / "senteval")
+        folders.insert(0, expanded(variable) / "senteval")
     return next((folder for folder in folders if (folder / "downstream").is_dir()), folders[0])
 
 
@@ -66,19 +84,33 @@ class MachineSettings:
             choices=COMPUTE_DTYPES,
         ),
     ] = "auto"
+    rendezvous_timeout: Annotated[
+        float, Setting("Minutes to wait for the other processes of a group.", panel=MACHINE, positive=True)
+    ] = 10.0
 
     def __post_init__(self) -> None:
         check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorpusSettings:
-    """How lines of text become the sentences of a corpus."""
+class TextSettings:
+    """Where the text of a file is, and in which encoding."""
 
     text_column: Annotated[
         str | None,
-        Setting("Column that holds the text, in a csv, jsonl or parquet file or a hub data set.", panel=DATA),
+        Setting("Column that holds the text, in a csv, JSON or parquet file or a hub data set.", panel=DATA),
     ] = None
+    encoding: Annotated[str | None, ENCODING] = None
+
+    def __post_init__(self) -> None:
+        check(self)
+        _check_encoding(self.encoding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusSettings(TextSettings):
+    """How lines of text become the sentences of a corpus."""
+
     split_sentences: Annotated[
         bool, Setting("Split each text into its sentences.", panel=DATA, option="--split-sentences")
     ] = False
@@ -92,7 +124,7 @@ class CorpusSettings:
     ] = "stop"
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         if self.max_words is not None and self.max_words < self.min_words:
             raise UsageError(f"--max-words is {self.max_words}, but must be at least {self.min_words}")
 
@@ -145,7 +177,9 @@ class TripletSettings:
     columns: Annotated[
         tuple[str, ...] | None,
         Setting(
-            "Names of the two or three columns. Default: known names, else their order.", panel=DATA, metavar="A,B[,C]"
+            "Names of anchor, positive and hard negatives. Default: known names, else their order.",
+            panel=DATA,
+            metavar="A,B[,C]",
         ),
     ] = None
     header: Annotated[
@@ -156,6 +190,7 @@ class TripletSettings:
             option="--header/--no-header",
         ),
     ] = None
+    encoding: Annotated[str | None, ENCODING] = None
     on_bad_line: Annotated[
         str,
         Setting(
@@ -167,9 +202,10 @@ class TripletSettings:
 
     def __post_init__(self) -> None:
         check(self)
+        _check_encoding(self.encoding)
         if self.columns is None:
             return
-        if len(self.columns) not in (2, 3) or not all(self.columns) or len(set(self.columns)) < len(self.columns):
-            raise UsageError(f"--columns is {','.join(self.columns)!r}, but must be two or three names")
+        if len(self.columns) < 2 or not all(self.columns) or len(set(self.columns)) < len(self.columns):
+            raise UsageError(f"--columns is {','.join(self.columns)!r}, but must be two or more different names")
         if self.header is False:
             raise UsageError("--columns needs the header that --no-header denies", hint="leave one of them out")

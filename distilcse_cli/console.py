@@ -31,12 +31,13 @@ def result(text: str) -> None:
 
 def result_json(value: Any) -> None:
     """Print a result on stdout as JSON."""
-    result(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    is_utf8 = sys.stdout is None or (sys.stdout.encoding or "").lower() in ("utf-8", "utf8")
+    result(json.dumps(value, indent=2, ensure_ascii=not is_utf8, allow_nan=False))
 
 
-def log(message: str) -> None:
-    """Print a log line on stderr."""
-    if not _muted:
+def log(message: str, *, always: bool = False) -> None:
+    """Print a log line on stderr; `always` also in a process that is muted."""
+    if always or not _muted:
         print(_printable(message, keep="\n\t"), file=sys.stderr, flush=True)
 
 
@@ -48,7 +49,7 @@ def warn(message: str) -> None:
 def ask(question: str) -> bool:
     """Ask on stderr for yes or no; an empty answer is yes, and no answer is no."""
     print(f"{question} [Y/n] ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()
+    answer = sys.stdin.readline() if sys.stdin is not None else ""
     return bool(answer) and answer.strip().lower() in ("", "y", "yes")
 
 

@@ -6,16 +6,26 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from distilcse_cli.errors import DataError
+from distilcse_cli.paths import ANOTHER, content, file_target, folder_target, is_mount
 
 MAKE_ROOM = "make room, or choose a folder you may write to"
+RECORD = "distilcse.json"
+"""The record of how a folder was made. It is the last file to appear, so a folder that has it is whole."""
 _REMOVE = "it is damaged: remove the folder it belongs to, and make it again"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+def fill(folder: Path, source: Path) -> None:
+    """Move all that is in `source` into `folder`, a mount point, and the record last."""
+    for path in sorted(source.iterdir(), key=lambda path: path.name == RECORD):
+        path.rename(folder / path.name)
+    fsync(folder)
 
 
 @contextmanager
@@ -24,45 +34,65 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     On any exception, KeyboardInterrupt included, the temporary file is removed and the old file at
     `path` stays. After a SIGKILL a `.NAME.tmp-*` file may remain, but never half a file under the final name.
+    A link stays, and what it leads to is replaced. A device or pipe gets the content once it is complete.
 
     Raises:
-        DataError: the folder cannot be made or written.
+        DataError: the folder cannot be made or written, or `path` cannot be a file.
     """
     path = Path(path)
+    target = file_target(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.tmp-", suffix=path.suffix, dir=path.parent)
+        if target is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        beside = None if target is None else target.parent
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.tmp-", suffix=path.suffix, dir=beside)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}", hint="choose a folder you may write to") from error
     os.close(descriptor)
     temporary = Path(name)
     try:
         yield temporary
-        _umask_permissions(temporary)
-        fsync(temporary)
-        temporary.replace(path)
-        fsync(path.parent)
+        if target is None:
+            with temporary.open("rb") as source, path.open("ab", buffering=0) as stream:
+                shutil.copyfileobj(source, stream)
+        else:
+            _umask_permissions(temporary)
+            fsync(temporary)
+            _replace(temporary, target)
+            fsync(target.parent)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}", hint=MAKE_ROOM) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _replace(temporary: Path, target: Path) -> None:
+    try:
+        temporary.replace(target)
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.EXDEV):
+            raise
+        shutil.copyfile(temporary, target)  # a file that is a mount point takes new content, but no new file
+
+
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`; on success rename it to `folder`.
 
-    `folder` must be missing or empty. Interruptions have the same effect as in `atomic_path`.
+    `folder` must be missing or empty. Interruptions have the same effect as in `atomic_path`. A mount point is
+    filled at the end, `distilcse.json` last.
 
     Raises:
         DataError: `folder` is not empty, or cannot be made.
     """
-    folder = Path(folder)
+    folder = folder_target(Path(folder))
     try:
-        if folder.is_dir() and any(folder.iterdir()):
-            raise DataError(f"{folder} is not empty", hint="choose another --out, or remove it first")
+        if folder.is_dir() and content(folder):
+            raise DataError(f"{folder} is not empty", hint=f"{ANOTHER}, or remove it first")
+        must_fill = is_mount(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
+        place = folder if must_fill else folder.parent
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=place))
     except OSError as error:
         raise DataError(f"cannot write {folder}: {error.strerror}", hint="choose a folder you may write to") from error
     try:
@@ -71,8 +101,11 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             if file.is_file():
                 fsync(file)
         _umask_permissions(temporary)
-        temporary.replace(folder)
-        fsync(folder.parent)
+        if must_fill:
+            fill(folder, temporary)
+        else:
+            temporary.replace(folder)
+            fsync(folder.parent)
     except OSError as error:
         raise DataError(f"cannot write {folder}: {error.strerror or error}", hint=MAKE_ROOM) from error
     finally:
@@ -164,6 +197,27 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{path} should hold a JSON object, not a {type(value).__name__}", hint=_REMOVE)
     return value
+
+
+def require_fields(file: Path, values: Any, fields: Mapping[str, Any], *, hint: str = _REMOVE) -> None:
+    """Check JSON that this program has written and reads again, since somebody may have edited it.
+
+    Args:
+        file: where it is from.
+        values: should be an object.
+        fields: the kind of each field, as for `isinstance`.
+        hint: the remedy.
+
+    Raises:
+        DataError: a field is missing or of another kind.
+    """
+    if not isinstance(values, dict):
+        raise DataError(f"{file} has a {type(values).__name__} where an object should be", hint=hint)
+    for name, kind in fields.items():
+        value = values.get(name)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            found = f"is {repr(value)[:60]}" if name in values else "is missing"
+            raise DataError(f"{file}: {name} {found}, so the file is damaged", hint=hint)
 
 
 def sha256_file(path: Path) -> str:

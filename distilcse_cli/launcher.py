@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from distilcse_cli import console
 from distilcse_cli.errors import DataError, DeviceError, DistilCSEError, ModelError, NetworkError, UsageError
-from distilcse_cli.ranks import LAUNCHER, in_a_group
+from distilcse_cli.ranks import LAUNCHER
+from distilcse_cli.rendezvous import in_a_group
 from distilcse_cli.runtime import check_device, num_usable_cores
+from distilcse_cli.signals import heard
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -76,6 +78,7 @@ def launch(num_processes: int, arguments: list[str], device: str | None) -> bool
         max_restarts=0,
         shutdown_timeout=_SECONDS_TO_SAVE,
     )
+    config.signals_to_handle = ",".join([*(one.name for one in heard()), "SIGQUIT"])
     console.log(f"starting {num_processes} processes of {os.environ['OMP_NUM_THREADS']} threads")
     try:
         elastic_launch(config, sys.executable)(*_python_flags(), "-m", "distilcse_cli", *arguments)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from distilcse_cli import console
 from distilcse_cli.errors import DistilCSEError
+from distilcse_cli.rendezvous import MINUTES, in_a_group, meet, place
 from distilcse_cli.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -216,11 +217,6 @@ def _rows_used(ranks: Ranks, tables: "Sequence[torch.Tensor]") -> "list[torch.Te
     return [part.nonzero().squeeze(1) for part in used.split([len(table) for table in tables])]
 
 
-def in_a_group() -> bool:
-    """Whether torchrun or a similar launcher started this process."""
-    return {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
-
-
 def mute_others() -> None:
     """Mute all ranks but 0 from the start: they would print the same."""
     if in_a_group() and os.environ["RANK"] != "0":
@@ -233,18 +229,22 @@ def own_device(device: str | None) -> str | None:
         return device
     import torch
 
-    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" or torch.cuda.is_available() else None
+    return f"cuda:{place().local_rank}" if device == "cuda" or torch.cuda.is_available() else None
 
 
 @contextmanager
-def joined(runtime: Runtime) -> Iterator[Ranks]:
+def joined(runtime: Runtime, minutes: float = MINUTES) -> Iterator[Ranks]:
     """Join the other processes, if any, until the context ends.
 
     Tensors on GPUs are exchanged through NCCL, all others through gloo. Ranks other than 0 print only errors.
+
+    Raises:
+        UsageError: the environment names processes that are not there after that many minutes.
     """
     if not in_a_group():
         yield ALONE
         return
+    here = place()
     import torch
     import torch.distributed as dist
 
@@ -256,8 +256,14 @@ def joined(runtime: Runtime) -> Iterator[Ranks]:
     on_gpu = runtime.device_type == "cuda"
     if on_gpu:
         torch.cuda.set_device(runtime.torch_device())
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_LONGEST_WAIT)
-    ranks = Ranks(rank=dist.get_rank(), world_size=dist.get_world_size(), local_rank=int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+        store=meet(here, minutes),
+        rank=here.rank,
+        world_size=here.world_size,
+        timeout=_LONGEST_WAIT,
+    )
+    ranks = Ranks(rank=here.rank, world_size=here.world_size, local_rank=here.local_rank)
     mute_others()
     try:
         yield ranks

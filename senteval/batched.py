@@ -28,6 +28,7 @@ MIN_FOLDS = 5
 """Fewest folds worth a separate process: with fewer, a step spends more time in Python than in arithmetic."""
 
 OPTIMIZERS: dict[str, type[Adam] | type[RMSprop]] = {"adam": Adam, "rmsprop": RMSprop}
+"""Those that train many fits at once; classifiers with another one are trained one after another."""
 
 
 def fit_batched(

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from senteval.optimizers import make_optimizer, parse_optimizer
 from senteval.workers import one_thread
 
 HELD_OUT = 0.05
@@ -22,17 +23,15 @@ HELD_OUT = 0.05
 Progress = Callable[[int], object]
 """Called with the number of fits finished since the last call."""
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierSettings:
-    """How every classifier of a task is trained. Learning rates are torch's defaults: Adam 1e-3, RMSprop 1e-2."""
+    """How every classifier of a task is trained."""
 
     nhid: int = 0
     """Hidden units; 0 is logistic regression."""
     optim: str = "adam"
-    """`adam` or `rmsprop`."""
+    """One of `senteval.optimizers`, as `adam` (learning rate 1e-3), `rmsprop` (1e-2) or `sgd,lr=0.1`."""
     batch_size: int = 64
     """Rows a step."""
     tenacity: int = 5
@@ -47,8 +46,7 @@ class ClassifierSettings:
     """Share of hidden units dropped in training, 0 to 1. Without hidden units it has no effect."""
 
     def __post_init__(self) -> None:
-        if self.optim not in OPTIMIZERS:
-            raise ValueError(f"optim must be one of {', '.join(OPTIMIZERS)}, not {self.optim!r}")
+        parse_optimizer(self.optim)
         if min(self.batch_size, self.epoch_size) < 1 or min(self.nhid, self.tenacity, self.max_epoch) < 0:
             raise ValueError(f"batch_size and epoch_size must be at least 1, the other counts at least 0: {self}")
         if not 0 <= self.dropout < 1:
@@ -177,7 +175,7 @@ def _fit_one(X: Tensor, y: Tensor, fold: Fold, l2: float, settings: ClassifierSe
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = new_model(X.shape[1], num_classes, settings)
-        optimizer = OPTIMIZERS[settings.optim](model.parameters(), weight_decay=l2)
+        optimizer = make_optimizer(settings.optim, model.parameters(), l2)
         best_correct, best_state = -1, {}
         num_passes = num_failures = 0
         while num_passes <= settings.max_epoch:

@@ -68,20 +68,21 @@ def pairs_of(split: Split, vectors: Vectors, similarity: Similarity | None = Non
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Cosines of N pairs of embeddings; 0 where one is all zeros, as in SentEval.
 
-    They are computed in float32 and pair by pair, as in SentEval. The cosine of an embedding with
-    itself is 1 within a rounding error, and that error decides how pairs of identical sentences
-    rank among themselves. Another order of additions moves the Spearman of the two STS12 subsets
-    with many such pairs by up to 1e-3.
+    They are computed pair by pair and in the embeddings' own number format, as in SentEval. The cosine
+    of an embedding with itself is 1 within a rounding error, and that error decides how pairs of
+    identical sentences rank among themselves. Another order of additions moves the Spearman of the
+    two STS12 subsets with many such pairs by up to 1e-3.
 
     Args:
-        first: (N, D) float32.
-        second: (N, D) float32.
+        first: (N, D) float32 or float64.
+        second: (N, D) the same.
 
     Returns:
         (N,) float64.
     """
-    dots = np.array([np.dot(u, v) for u, v in zip(first, second, strict=True)], dtype=np.float32)
-    lengths = np.array([_length(u) * _length(v) for u, v in zip(first, second, strict=True)], dtype=np.float32)
+    number = np.result_type(first, second)
+    dots = np.array([np.dot(u, v) for u, v in zip(first, second, strict=True)], dtype=number)
+    lengths = np.array([_length(u) * _length(v) for u, v in zip(first, second, strict=True)], dtype=number)
     return np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0).astype(np.float64)
 
 
@@ -102,7 +103,7 @@ def correlate(pairs: Pairs) -> PairScores:
     return PairScores(pearson, spearman, num_pairs)
 
 
-def _length(vector: np.ndarray) -> np.float32:
+def _length(vector: np.ndarray) -> np.floating[Any]:
     return np.sqrt(np.dot(vector, vector))
 
 

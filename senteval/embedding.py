@@ -17,9 +17,9 @@ class Vectors:
     """Embeddings of a split's N rows."""
 
     first: np.ndarray
-    """(N, D) float32, of the sentences."""
+    """(N, D) float32 or wider, of the sentences."""
     second: np.ndarray | None
-    """(N, D) float32, of the partners; None if the rows are single sentences."""
+    """(N, D) float32 or wider, of the partners; None if the rows are single sentences."""
 
 
 Embed = Callable[[Split], Vectors]
@@ -31,7 +31,7 @@ class Embeddings:
 
     Args:
         sentences: N distinct sentences.
-        vectors: (N, D) their embeddings, float32.
+        vectors: (N, D) their embeddings, float32 or wider.
     """
 
     def __init__(self, sentences: Sequence[str], vectors: np.ndarray) -> None:
@@ -68,7 +68,10 @@ def encode_distinct(encode: Encode, sentences: Iterable[str]) -> Embeddings:
 
 
 def checked(vectors: Any, sentences: Sequence[str]) -> np.ndarray:
-    """Convert an encoder's result for N sentences to an (N, D) float32 array, and check it.
+    """Convert an encoder's result for N sentences to an (N, D) array of floats, and check it.
+
+    As in SentEval, float32 and float64 stay what they are: the last digits of a cosine decide how pairs with nearly
+    equal cosines rank. Narrower formats become float32, since their products would overflow.
 
     Args:
         vectors: an array, a torch tensor of any device and number format, or nested lists.
@@ -79,8 +82,11 @@ def checked(vectors: Any, sentences: Sequence[str]) -> np.ndarray:
         ValueError: the shape is wrong.
     """
     if hasattr(vectors, "detach"):
-        vectors = vectors.detach().float().cpu().numpy()
-    array = np.ascontiguousarray(vectors, dtype=np.float32)
+        vectors = vectors.detach()
+        vectors = (vectors.float() if vectors.dtype.itemsize < 4 else vectors).cpu().numpy()
+    array = np.asarray(vectors)
+    is_real = array.dtype.kind in "biuf"
+    array = np.ascontiguousarray(array, dtype=np.result_type(array.dtype, np.float32) if is_real else np.float32)
     if array.ndim != 2 or len(array) != len(sentences) or array.shape[1] == 0:
         raise ValueError(f"{len(sentences)} sentences were encoded to shape {array.shape}, not ({len(sentences)}, D)")
     broken = np.flatnonzero(~np.isfinite(array).all(axis=1))

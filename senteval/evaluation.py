@@ -107,7 +107,7 @@ def _score_trained(
             f1=result.get("f1"),
         )
     result = score_regressor(data, embeddings.of_split, seed=protocol.settings.seed, progress=progress)
-    del result["yhat"]
+    del result["yhat"], result["devpearson"]
     return result, RegressorScore(
         dev_spearman=100 * result["devspearman"],
         spearman=_percent(result["spearman"]),

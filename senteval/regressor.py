@@ -30,12 +30,14 @@ class Fit:
     """Results of a trained relatedness model."""
 
     dev_spearman: float
+    dev_pearson: float
+    """Of the round with the best Spearman."""
     predictions: np.ndarray
     """(N,) expected scores of the test pairs, between 1 and 5."""
 
 
 def score_regressor(data: TaskData, embed: Embed, *, seed: int, progress: Progress = no_progress) -> dict[str, Any]:
-    """SentEval's result dict: `devspearman`, `pearson`, `spearman`, `mse`, `yhat`, `ndev`, `ntest`.
+    """SentEval's result dict: `devspearman`, `devpearson`, `pearson`, `spearman`, `mse`, `yhat`, `ndev`, `ntest`.
 
     An undefined correlation is None, with a `reason`.
     """
@@ -45,6 +47,7 @@ def score_regressor(data: TaskData, embed: Embed, *, seed: int, progress: Progre
     score = correlate(Pairs(fit.predictions, gold["test"]))
     result = {
         "devspearman": fit.dev_spearman,
+        "devpearson": fit.dev_pearson,
         "pearson": score.pearson and score.pearson.statistic,
         "spearman": score.spearman and score.spearman.statistic,
         "mse": float(np.mean((fit.predictions - gold["test"]) ** 2)),
@@ -94,23 +97,24 @@ def fit_relatedness(
         torch.manual_seed(seed)
         model = torch.nn.Linear(X.shape[1], NUM_SCORES)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    best, best_state, misses, epochs = -1.0, None, 0, 0
+    best, dev_pearson, best_state, misses, epochs = -1.0, -1.0, None, 0, 0
     while epochs <= MAX_EPOCHS:
         for _ in range(EPOCHS_PER_ROUND):
             _train_epoch(model, optimizer, X, targets, torch.from_numpy(order.permutation(len(X))))
         epochs += EPOCHS_PER_ROUND
         progress(min(epochs, MAX_EPOCHS), MAX_EPOCHS)
-        spearman = correlate(Pairs(_expected_scores(model, dev), dev_gold)).spearman
-        score = spearman.statistic if spearman else 0.0
+        dev_scores = correlate(Pairs(_expected_scores(model, dev), dev_gold))
+        score = dev_scores.spearman.statistic if dev_scores.spearman else 0.0
         if score > best:
             best, best_state = score, {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            dev_pearson = dev_scores.pearson.statistic if dev_scores.pearson else 0.0
             continue
         misses += 1
         if misses > TENACITY:
             break
     if best_state is not None:
         model.load_state_dict(best_state)
-    return Fit(best, _expected_scores(model, test))
+    return Fit(best, dev_pearson, _expected_scores(model, test))
 
 
 def _train_epoch(model: "nn.Linear", optimizer: Any, X: "Tensor", targets: "Tensor", order: "Tensor") -> None:

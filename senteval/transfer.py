@@ -40,7 +40,7 @@ def protocol_of(mode: Mode, *, sequential: bool = False) -> Protocol:
 
 
 def features(vectors: Vectors) -> np.ndarray:
-    """(N, D) embeddings of single sentences, or (N, 2D) `|u - v|` and `u * v` of pairs, float32."""
+    """(N, D) embeddings of single sentences, or (N, 2D) `|u - v|` and `u * v` of pairs."""
     u, v = vectors.first, vectors.second
     return u if v is None else np.concatenate([np.abs(u - v), u * v], axis=1)
 

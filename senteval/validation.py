@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from senteval.batched import fit_batched
+from senteval.batched import OPTIMIZERS, fit_batched
 from senteval.classifier import FAST, FULL, ClassifierSettings, Fit, Fold, Progress, fit_sequentially
 
 __all__ = ["FAST", "FULL", "ClassifierSettings", "Score", "inner_kfold", "kfold_then_test", "split"]
@@ -50,19 +50,21 @@ def inner_kfold(
     *,
     num_folds: int,
     settings: ClassifierSettings,
+    num_classes: int = 2,
     sequential: bool = False,
     progress: Progress | None = None,
 ) -> Score:
-    """Run nested k-fold on a two-class task (MR, CR, SUBJ, MPQA).
+    """Run nested k-fold (MR, CR, SUBJ, MPQA).
 
     In each outer fold, inner folds pick the l2 strength. One more fit is then scored on the outer
     test rows; it holds out a part of the outer training rows to decide when to stop.
 
     Args:
         X: (N, D) features.
-        y: (N,) classes, 0 or 1.
+        y: (N,) classes, 0 to C - 1.
         num_folds: k, for both levels; 4·k² + k classifiers are trained.
         settings: how a classifier is trained.
+        num_classes: C.
         sequential: train one after another.
         progress: called with the number of classifiers finished since the last call.
 
@@ -72,7 +74,7 @@ def inner_kfold(
     Raises:
         ValueError: X and y do not fit together, or there are too few rows for the folds.
     """
-    data = _Data([(X, y)], 2, settings, sequential, progress)
+    data = _Data([(X, y)], num_classes, settings, sequential, progress)
     outer = _stratified(np.arange(len(y)), data.y, num_folds, INNER_FOLDS_SEED)
     inner = [_stratified(train, data.y, num_folds, INNER_FOLDS_SEED) for train, _ in outer]
     grids = iter(data.fit([Fold(train, dev, L2_GRID) for folds in inner for train, dev in folds]))
@@ -183,7 +185,7 @@ class _Data:
         ends = np.cumsum([len(y) for _, y in parts])
         self.parts = np.split(np.arange(ends[-1]), ends[:-1])
         self.num_steps = 0
-        self._train = fit_sequentially if sequential else fit_batched
+        self._train = fit_sequentially if sequential or settings.optim not in OPTIMIZERS else fit_batched
         self._how = (settings, num_classes, progress)
 
     def fit(self, folds: Sequence[Fold]) -> list[list[Fit]]:

@@ -9,10 +9,11 @@ PACKAGE = "distilcse_cli"
 
 # a room may import from those before it, and within itself
 ROOMS = (
-    ("errors",),
-    ("setting",),
+    ("errors", "signals", "streams"),
+    ("setting", "paths"),
     ("config", "files"),
     ("console", "runtime"),
+    ("rendezvous",),
     ("ranks",),
     ("launcher",),
     ("catalogue",),

@@ -14,7 +14,7 @@ from distilcse_cli.commands.options import Grouped
 
 app = typer.Typer(
     name="distilcse",
-    help="Make a small, fast student of a large sentence-embedding model, and prove on SentEval what it kept.",
+    help="Make a small, fast student of a large sentence-embedding model, and measure on SentEval what it kept.",
     invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -42,7 +42,7 @@ def _root(
     ] = False,
     _go_offline: Annotated[
         bool,
-        typer.Option("--offline", callback=_offline, help="Before any command: never use the network; fail instead."),
+        typer.Option("--offline", callback=_offline, help="Never use the network. Put it before the command."),
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:

@@ -40,10 +40,10 @@ def convert(
     settings: ConvertSettings,
     json: options.Json = False,
 ) -> None:
-    """Make a model folder of a file of weights, such as the authors published."""
+    """Turn a file of weights into a model folder."""
     require_utf8(out)
     require_free(out)
-    require_outside(out, model_options.base, model_options.tokenizer)
+    require_outside(out, weights, model_options.base, model_options.tokenizer)
 
     from distilcse_cli.models.convert import convert as run
 

@@ -12,6 +12,7 @@ import typer
 from distilcse_cli import console
 from distilcse_cli.config import NEWS_ARTICLES, CorpusSettings
 from distilcse_cli.errors import UsageError
+from distilcse_cli.paths import expanded
 from distilcse_cli.ranks import LAUNCHER
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def default_out(*parts: str) -> Path:
 
 def short_name(model: "ModelRef") -> str:
     """The last part of a model's name in letters that every file system takes, and the layers kept of it."""
-    name = Path(os.path.abspath(Path(model.ref).expanduser())).name  # noqa: PTH100  links keep their own name
+    name = Path(os.path.abspath(expanded(model.ref))).name  # noqa: PTH100  links keep their own name
     for suffix in _WEIGHTS:
         name = name.removesuffix(suffix)
     layers = "" if model.keep_layers is None else "-layers-" + "-".join(map(str, model.keep_layers))

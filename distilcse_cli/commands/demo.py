@@ -38,7 +38,7 @@ def demo(
     out: Annotated[Path, typer.Option(rich_help_panel=OUTPUT, help="Folder for the student.")] = Path("demo"),
     settings: DemoSettings,
 ) -> None:
-    """Distil the packaged six-layer teacher to three layers on real news, and show what was kept."""
+    """Try the whole path on real news: six layers to three."""
     from distilcse_cli.evaluation.demo import run_demo
 
     report = run_demo(

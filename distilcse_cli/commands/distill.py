@@ -8,7 +8,7 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import defaults, options
-from distilcse_cli.commands.outputs import require_outside, require_utf8
+from distilcse_cli.commands.outputs import require_student_out
 from distilcse_cli.commands.presets import Preset
 from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.config import CorpusSettings, MachineSettings
@@ -48,12 +48,11 @@ def distill(
     out: options.StudentOut = None,
     json: options.Json = False,
 ) -> None:
-    """Stage 1: train a student to pick out its teacher's embeddings (CKD)."""
+    """Stage 1: train a student on its teacher's embeddings."""
     learner, model = student_options.of(student), teacher_options.of(teacher)
     inputs, corpus_settings = defaults.corpus_or_default(context, corpus, corpus_settings)
     out = out or defaults.default_out(defaults.short_name(learner), "from", defaults.short_name(model))
-    require_utf8(out)
-    require_outside(out, teacher, student, learner.base, learner.tokenizer, embeddings)
+    require_student_out(out, teacher, student, learner.base, learner.tokenizer, *inputs, embeddings)
     if launch(machine.nproc, sys.argv[1:], machine.device):
         return
 
@@ -66,6 +65,7 @@ def distill(
         corpus_settings=corpus_settings,
         device=machine.device,
         compute_dtype=machine.compute_dtype,
+        rendezvous_timeout=machine.rendezvous_timeout,
         resume=resume,
         overwrite=overwrite,
     )

@@ -160,5 +160,7 @@ def _overview(described: list[dict[str, Any]]) -> str:
     lines += [f"group {group}: {', '.join(names)}" for group, names in catalogue.GROUPS.items()]
     lines += [f"{one['name']} is in {one['path']}" for one in described if one["path"]]
     absent = next((one["name"] for one in described if not one["path"]), catalogue.DEFAULT_MODEL)
+    if any(one["unpacked_bytes"] is None for one in described):
+        lines += ["?: the size is known, and the license shown, when it is downloaded"]
     lines += [f"next: distilcse download NAME, such as: distilcse download {shlex.quote(absent)}"]
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from typing import Any
 from distilcse_cli import __version__, console, runtime
 from distilcse_cli.commands import options
 from distilcse_cli.config import data_home
+from distilcse_cli.errors import UsageError
 
 PACKAGES = (
     *("torch", "transformers", "tokenizers", "datasets", "huggingface_hub", "safetensors", "numpy", "scipy"),
@@ -90,7 +91,10 @@ def _cpu() -> dict[str, Any]:
 def _folders() -> dict[str, Any]:
     from distilcse_cli import catalogue
 
-    home = data_home()
+    try:
+        home = data_home()
+    except UsageError as error:  # a bug report is needed just then
+        return {"data_home": f"unknown: {error.message}", "data_home_free_bytes": None, "downloaded": []}
     return {
         "data_home": str(home),
         "data_home_free_bytes": _free_bytes(home),

@@ -10,7 +10,7 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import defaults, options
-from distilcse_cli.commands.outputs import require_outside
+from distilcse_cli.commands.outputs import require_no_model_file, require_outside, require_writable
 from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.config import MachineSettings
 from distilcse_cli.errors import UsageError
@@ -91,7 +91,10 @@ def evaluate(
     check_out(out, out_format, settings)
     if out is not None:
         require_outside(out, data)
+        require_writable(out / "file" if out_format == "mteb" else out)
     refs = [*(model or ()), *(authors_model or ())] or [defaults.model_or_default(None)]
+    if out is not None:
+        require_no_model_file(out, *refs, teacher, model_options.base, model_options.tokenizer)
     if model_options.revision is not None and len(set(refs)) > 1:
         raise UsageError("--revision goes with one model", hint="name one --model, or leave --revision out")
 
@@ -106,7 +109,7 @@ def evaluate(
     from distilcse_cli.ranks import joined, own_device
 
     runtime = choose_eval_runtime(own_device(machine.device), machine.compute_dtype, loaded)
-    with joined(runtime) as ranks:
+    with joined(runtime, machine.rendezvous_timeout) as ranks:
         choices = ranks.main_first(lambda: choose_models(refs, **asdict(model_options)))
         compared = teacher_options.of(teacher) if teacher else None
         report = evaluate_models(choices, compared, loaded, settings, runtime, ranks)

@@ -55,7 +55,7 @@ def extract(
     from distilcse_cli.teacher.extract import extract as run
 
     runtime = choose_runtime(own_device(machine.device), machine.compute_dtype)
-    with joined(runtime) as ranks:
+    with joined(runtime, machine.rendezvous_timeout) as ranks:
         console.log(f"computing on {runtime}{ranks}")
         prepared = ranks.on_main(lambda: prepare_corpus(inputs, corpus_settings).folder)
         encoder = ranks.main_first(lambda: model.load(max_length=settings.max_length))

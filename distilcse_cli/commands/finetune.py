@@ -7,7 +7,7 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import defaults, options
-from distilcse_cli.commands.outputs import require_outside, require_utf8
+from distilcse_cli.commands.outputs import require_student_out
 from distilcse_cli.commands.presets import Preset
 from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.config import MachineSettings, TripletSettings
@@ -25,8 +25,8 @@ Triplets = Annotated[
     typer.Option(
         metavar="FILE",
         rich_help_panel=DATA,
-        help="Anchor, positive and, if there is one, hard negative in each row: .csv, .tsv, .jsonl (each also .gz),"
-        " .parquet. Repeat it for several. Default: the NLI triples if they are downloaded.",
+        help="Anchor, positive and, if there are any, hard negatives in each row: csv, tsv or JSON (each also packed),"
+        " or parquet. Repeat it for several. Default: the NLI triples if they are downloaded.",
     ),
 ]
 
@@ -52,14 +52,13 @@ def finetune(
     out: options.StudentOut = None,
     json: options.Json = False,
 ) -> None:
-    """Stage 2: teach a student which sentences mean the same, from triples (supervised contrastive learning)."""
+    """Stage 2: fine-tune a student on triples of sentences."""
     if (teacher is None) != (settings.keep_teacher == 0):
         raise UsageError("--teacher and --keep-teacher go together", hint="such as --teacher REF --keep-teacher 0.5")
     learner = model_options.of(student)
     tables = defaults.triplets_or_default(triplets)
     out = out or defaults.default_out(defaults.short_name(learner), "finetuned")
-    require_utf8(out)
-    require_outside(out, student, teacher, learner.base, learner.tokenizer)
+    require_student_out(out, student, teacher, learner.base, learner.tokenizer, *tables)
     if launch(machine.nproc, sys.argv[1:], machine.device):
         return
 
@@ -72,6 +71,7 @@ def finetune(
         triplet_settings=triplet_settings,
         device=machine.device,
         compute_dtype=machine.compute_dtype,
+        rendezvous_timeout=machine.rendezvous_timeout,
         resume=resume,
         overwrite=overwrite,
     )

@@ -128,9 +128,11 @@ class ModelOptions:
     pooler: Annotated[
         str | None,
         Setting(
-            "How token vectors become the vector of a sentence. Default: what the model's folder says, else cls.",
+            f"How token vectors become the vector of a sentence: {', '.join(POOLINGS)}."
+            " Default: what the model's folder says, else cls.",
             panel=MODELS,
             choices=POOLINGS,
+            metavar="POOLING",
         ),
     ] = None
     revision: Annotated[str | None, Setting("Branch, tag or commit of a hub model.", panel=MODELS)] = None
@@ -149,6 +151,14 @@ class ModelOptions:
             panel=MODELS,
             metavar="REF",
         ),
+    ] = None
+
+    prompt: Annotated[
+        str | None,
+        Setting("Text before every sentence. Default: the folder's default prompt; '' for none.", panel=MODELS),
+    ] = None
+    prompt_name: Annotated[
+        str | None, Setting("A prompt of the model's folder, by its name.", panel=MODELS, metavar="NAME")
     ] = None
 
     def __post_init__(self) -> None:
@@ -195,13 +205,20 @@ class TeacherOptions:
     teacher_pooler: Annotated[
         str | None,
         Setting(
-            "The teacher's pooling, one of those of --pooler. Default: what its folder says, else cls.",
+            "The teacher's pooling, as for --pooler. Default: what its folder says, else cls.",
             panel=MODELS,
             choices=POOLINGS,
             metavar="POOLING",
         ),
     ] = None
     teacher_revision: Annotated[str | None, Setting("Branch, tag or commit of a hub teacher.", panel=MODELS)] = None
+
+    teacher_prompt: Annotated[
+        str | None, Setting("As --prompt, before the sentences that the teacher gets.", panel=MODELS)
+    ] = None
+    teacher_prompt_name: Annotated[
+        str | None, Setting("As --prompt-name, of the teacher's folder.", panel=MODELS, metavar="NAME")
+    ] = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -210,7 +227,8 @@ class TeacherOptions:
         """The teacher that `ref` names, read this way."""
         from distilcse_cli.models.reference import ModelRef
 
-        return ModelRef(ref=ref, pooler=self.teacher_pooler, revision=self.teacher_revision)
+        given = {name.removeprefix("teacher_"): value for name, value in dataclasses.asdict(self).items()}
+        return ModelRef(ref=ref, **given)
 
 
 Model = Annotated[
@@ -237,7 +255,7 @@ Teacher = Annotated[
     typer.Option(
         metavar="REF",
         rich_help_panel=MODELS,
-        help="Model to learn from: folder, catalogue name, hub id or file of weights.",
+        help="The teacher: folder, catalogue name, hub id or file of weights.",
     ),
 ]
 Student = Annotated[
@@ -245,7 +263,7 @@ Student = Annotated[
     typer.Option(
         metavar="REF",
         rich_help_panel=MODELS,
-        help="Model to start from: folder, catalogue name, hub id or file of weights.",
+        help="The model that the student starts from: folder, catalogue name, hub id or file of weights.",
     ),
 ]
 Corpus = Annotated[

@@ -109,7 +109,7 @@ Preset = Annotated[
         is_eager=True,
         callback=_use_preset,
         rich_help_panel=SCHEDULE,
-        help="Start from the published settings. Options that are typed, or in --config, count more.",
+        help="Start from the published settings. Options on the command line or in --config win.",
     ),
 ]
 

@@ -44,7 +44,7 @@ Config = Annotated[
         metavar="FILE",
         is_eager=True,
         callback=_read_config,
-        help="TOML file of options: the names of this page with underscores. Options that are typed count more.",
+        help="TOML file of options: the names of this page with underscores. Options on the command line win.",
     ),
 ]
 

@@ -97,17 +97,22 @@ def prepare_corpus(inputs: Sequence[str], settings: CorpusSettings) -> Corpus:
     """Clean the texts of `inputs` into a corpus, or open the corpus made earlier from the same bytes and settings.
 
     Args:
-        inputs: files (`.txt`, `.jsonl`, `.csv`, `.tsv`, each also as `.gz`; `.parquet`) or hub data set ids.
+        inputs: files (lines of text, JSON, csv, tsv, each also packed; parquet) or hub data set ids.
         settings: how lines become sentences.
 
     Raises:
-        UsageError: no inputs.
+        UsageError: no inputs, or a setting that applies to none of them.
         DataError: an input cannot be read or understood, or no sentence is left.
         NetworkError: the hub does not answer.
     """
     if not inputs:
         raise UsageError("no corpus given", hint=f"name a text file with --corpus, or {FETCH_CORPUS}")
-    sources = [find_source(name) for name in inputs]
+    sources = [find_source(name, settings.encoding) for name in inputs]
+    for option in ("text_column", "encoding"):
+        if getattr(settings, option) is not None and not any(option in source.options for source in sources):
+            typed = "--" + option.replace("_", "-")
+            what = "a text file has no columns" if option == "text_column" else "only files of text have one"
+            raise UsageError(f"{typed} does not apply to {names_of(sources)}: {what}", hint="leave it out")
     fill = partial(_fill, sources=sources, settings=settings)
     folder, existed = prepare("corpora", FORMAT_VERSION, sources, settings, fill)
     corpus = open_corpus(folder)

@@ -26,6 +26,7 @@ class HubSource:
 
     name: str
     builder: Any
+    options = frozenset({"text_column"})
 
     def identity(self) -> str:
         """Return id, configuration and revision."""

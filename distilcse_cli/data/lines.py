@@ -1,18 +1,14 @@
-"""The numbered lines of a text file, gzipped or not."""
+"""The numbered lines of a text file, packed or not."""
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
 
+from distilcse_cli.data.opening import BLOCK_BYTES, opened
 from distilcse_cli.errors import DataError
 
-BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 64 << 20
-CHECK_FILE = "check the file and its permissions"
 _BOM = b"\xef\xbb\xbf"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -36,75 +32,81 @@ class BadLines:
         self.num_skipped += 1
 
 
-def is_gzip(path: Path) -> bool:
-    """Whether the file is gzipped, by its name."""
-    return path.suffix.lower() == ".gz"
-
-
 def is_unicode(text: str) -> bool:
     """Whether `text` has no lone surrogates, which stand for bytes that were not UTF-8."""
     return text.isprintable() or not _SURROGATE.search(text)
 
 
-def read_lines(path: Path, bad: BadLines) -> Iterator[tuple[int, list[str]]]:
+def read_lines(
+    path: Path, bad: BadLines, encoding: str | None = None, descriptor: int | None = None
+) -> Iterator[tuple[int, list[str]]]:
     r"""Yield batches of lines, each with the number of its first line, counted from 1.
 
-    Lines end at `\n` only; the last line needs no end. A byte order mark at the file's start is removed.
-    `bad` receives a line that is not UTF-8. If it skips lines, this one is yielded with lone
+    Lines end at `\n` only, or at `\r` in a file whose first mebibyte has that alone; the last line needs no
+    end. A byte order mark at the file's start is removed.
+    `bad` receives a line that is not in the encoding. If it skips lines, this one is yielded with lone
     surrogates for the wrong bytes (see `is_unicode`): the caller drops it, and numbers stay right.
 
+    Args:
+        path: the file, for messages also where `descriptor` is read.
+        bad: receives wrong lines.
+        encoding: of the text; None is UTF-8.
+        descriptor: read this open file, from where it stands.
+
     Raises:
-        DataError: the file cannot be read, is a damaged gzip file, or has a line of over 64 MiB.
+        DataError: as `opened` raises; or the file has a line of over 64 MiB.
     """
     number = 1
-    for block in _blocks(path):
+    for block in _blocks(path, encoding, descriptor):
         try:
             lines = block.decode("utf-8").split("\n")
         except UnicodeDecodeError:
-            lines = [_decode(line, f"{path}, line {number + i}", bad) for i, line in enumerate(block.split(b"\n"))]
+            where = f"{path}, line "
+            lines = [_decode(line, f"{where}{n}", bad, encoding) for n, line in enumerate(block.split(b"\n"), number)]
         yield number, lines
         number += len(lines)
 
 
-def _decode(line: bytes, where: str, bad: BadLines) -> str:
+def _decode(line: bytes, where: str, bad: BadLines, encoding: str | None) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
         if bad.policy == "stop":
-            bad.meet(f"{where} is not UTF-8: byte 0x{line[error.start]:02x} at position {error.start + 1}")
+            byte = f": byte 0x{line[error.start]:02x}" if encoding is None else ""
+            bad.meet(f"{where} is not {encoding or 'UTF-8'}{byte} at position {error.start + 1}")
         return line.decode("utf-8", errors="surrogateescape")
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
-    """Yield blocks of whole lines, about a mebibyte each, without the newline at the end of a block."""
-    try:
-        with _open(path) as file:
-            pieces: list[bytes] = []
-            size = 0
-            block = file.read(BLOCK_BYTES).removeprefix(_BOM)
-            while block:
-                head, newline, tail = block.rpartition(b"\n")
-                if newline:
-                    yield b"".join((*pieces, head))
-                    pieces, size = [tail], len(tail)
-                else:
-                    pieces.append(block)
-                    size += len(block)
-                    if size > MAX_LINE_BYTES:
-                        raise DataError(
-                            f"{path} has a line of more than {MAX_LINE_BYTES >> 20} MiB",
-                            hint="name a text file with one sentence a line",
-                        )
-                block = file.read(BLOCK_BYTES)
-            if rest := b"".join(pieces):
-                yield rest
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is not a whole gzip file: {error}", hint="download it or make it again") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}", hint=CHECK_FILE) from error
+def _blocks(path: Path, encoding: str | None, descriptor: int | None) -> Iterator[bytes]:
+    r"""Yield blocks of whole lines, about a mebibyte each, with `\n` between lines and none at the block's end."""
+    with opened(path, encoding, descriptor) as (kind, file):
+        end = kind.line_end
+        pieces: list[bytes] = []
+        size = 0
+        block = file.read(BLOCK_BYTES).removeprefix(_BOM)
+        while block:
+            head, newline, tail = block.rpartition(end)
+            if newline:
+                yield _with_newlines(path, b"".join((*pieces, head)), end)
+                pieces, size = [tail], len(tail)
+            else:
+                pieces.append(block)
+                size += len(block)
+                if size > MAX_LINE_BYTES:
+                    raise DataError(
+                        f"{path} has a line of more than {MAX_LINE_BYTES >> 20} MiB",
+                        hint="name a text file with one sentence a line",
+                    )
+            block = file.read(BLOCK_BYTES)
+        if rest := b"".join(pieces):
+            yield _with_newlines(path, rest, end)
 
 
-def _open(path: Path) -> BinaryIO:
-    if is_gzip(path):
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    return path.open("rb", buffering=0)
+def _with_newlines(path: Path, block: bytes, end: bytes) -> bytes:
+    if end == b"\n":
+        return block
+    if b"\n" in block:
+        raise DataError(
+            rf"{path} ends some lines with \r alone and some with \n", hint=r"write \n at the end of each line"
+        )
+    return block.replace(end, b"\n")

@@ -36,16 +36,19 @@ def prepare(
         DataError: an input changed while it was read, or the cache cannot be written; also what `fill` raises.
     """
     identities = [source.identity() for source in sources]
+    made_with = asdict(settings)
+    if settings.encoding is None:
+        del made_with["encoding"]  # folders made before there was one keep their names
 
     def build(folder: Path) -> None:
         fields = fill(folder)
         names = names_of(sources)
         if [source.identity() for source in sources] != identities:
             raise DataError(f"{names} changed while it was read", hint="run again when it is complete")
-        made_from = {"inputs": names, "identities": identities, "settings": asdict(settings)}
+        made_from = {"inputs": names, "identities": identities, "settings": made_with}
         write_manifest(folder, version, {**made_from, **fields})
 
-    folder = entry_folder(kind, version, identities, asdict(settings))
+    folder = entry_folder(kind, version, identities, made_with)
     return folder, build_once(folder, version, build)
 
 

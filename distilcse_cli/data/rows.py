@@ -1,29 +1,22 @@
-"""The rows of a csv, tsv, jsonl or parquet file, each with the file and line where it stands."""
+"""The rows of a csv, tsv, JSON or parquet file, each with the file and line where it stands."""
 
 import csv
-import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distilcse_cli.data.lines import MAX_LINE_BYTES, BadLines, is_unicode, read_lines
+from distilcse_cli.data.opening import Kind, kind_of
+from distilcse_cli.data.records import Record, read_records
 from distilcse_cli.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _PARQUET_ROWS = 1024
-_FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
-
-
-def file_format(path: Path) -> str:
-    """Return `jsonl`, `csv`, `tsv`, `parquet`, or `text` for every other suffix. A final `.gz` is ignored."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes[-1:] == [".gz"]:
-        suffixes.pop()
-    return _FORMATS.get(suffixes[-1], "text") if suffixes else "text"
 
 
 @dataclass(frozen=True)
@@ -44,30 +37,42 @@ Choose = Callable[[list[str], str], Columns]
 """Chooses columns by the names in the first row, or the keys of the first record. The string says where these stand."""
 
 
-def read_rows(path: Path, choose: Choose, bad: BadLines, *, strict: bool) -> Iterator[tuple[str, Sequence[object]]]:
+def read_rows(
+    path: Path, choose: Choose, bad: BadLines, *, strict: bool, encoding: str | None = None
+) -> Iterator[tuple[str, Sequence[object]]]:
     """Yield for each row where it stands, such as `data.csv, line 7`, and the chosen cells.
 
     A cell is text, None for a null, bytes for text of a parquet file that is not UTF-8, or another
     JSON value; see `cell_fault`. A blank line has no cells.
 
     Args:
-        path: a file for which `file_format` does not return `text`.
-        choose: called with the names in the first row, or with the keys of a JSON record.
-        bad: receives lines that are no row, no JSON object or not UTF-8.
+        path: a file whose `Kind` is a table.
+        choose: called with the names in the first row, or with the keys of JSON records: those of the first
+            one, or of all in the first mebibyte unless `strict`.
+        bad: receives lines that are no row, no JSON object or not in the encoding.
         strict: every row must have the columns of the first, which need not be a header. Otherwise
             the first row must be a header; a row may lack cells at its end that are not taken, and a
             record may lack keys.
+        encoding: of the text; None is UTF-8.
 
     Raises:
-        DataError: the file cannot be read or is damaged, or a chosen parquet column holds no text; and
-            whatever `choose` raises.
+        DataError: the file cannot be read or is damaged, a chosen column is there twice, or a chosen parquet
+            column holds no text; and whatever `choose` raises.
     """
-    kind = file_format(path)
-    if kind == "jsonl":
-        return _jsonl_rows(path, choose, bad, strict=strict)
-    if kind == "parquet":
-        return _parquet_rows(path, choose)
-    return _csv_rows(path, choose, bad, strict=strict, tabs=kind == "tsv")
+    kind = kind_of(path, encoding)
+
+    def choose_one(names: list[str], where: str) -> Columns:
+        columns = choose(names, where)
+        for name in columns.names if columns.is_header else ():
+            if names.count(name) > 1:
+                raise DataError(f"{where} has {names.count(name)} columns {name!r}", hint="rename all but one of them")
+        return columns
+
+    if kind.is_json:
+        return _json_rows(read_records(path, kind, bad, encoding), choose_one, bad, strict=strict)
+    if kind.format == "parquet":
+        return _parquet_rows(path, choose_one)
+    return _csv_rows(path, kind, choose_one, bad, strict=strict, encoding=encoding)
 
 
 def cell_fault(cell: object) -> str | None:
@@ -79,21 +84,30 @@ def cell_fault(cell: object) -> str | None:
     return "is not UTF-8" if isinstance(cell, bytes) else f"is not text but {type(cell).__name__}"
 
 
+def _recorded(lines: Iterable[str], row: list[str]) -> Iterator[str]:
+    for line in lines:
+        row.append(line)
+        yield line
+
+
 def _csv_rows(
-    path: Path, choose: Choose, bad: BadLines, *, strict: bool, tabs: bool
+    path: Path, kind: Kind, choose: Choose, bad: BadLines, *, strict: bool, encoding: str | None
 ) -> Iterator[tuple[str, Sequence[str]]]:
-    """Split at commas with RFC 4180 quoting; with `tabs` at tabs, where a quotation mark is part of the text."""
+    """Split with RFC 4180 quoting; in a tsv file at tabs, where a quotation mark is part of the text."""
     # a global of the csv module; its default would refuse an article of 131,073 characters
     csv.field_size_limit(MAX_LINE_BYTES)
-    lines = (line.rstrip("\r").replace("\r", " ") + "\n" for _, batch in read_lines(path, bad) for line in batch)
-    if tabs:
-        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
-    else:
-        rows = csv.reader(lines, strict=True)
+    tabs = kind.format == "tsv"
+    dialect: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"delimiter": kind.delimiter}
+    of_row: list[str] = []
+    batches = read_lines(path, bad, encoding)
+    lines = _recorded((line.rstrip("\r").replace("\r", " ") + "\n" for _, batch in batches for line in batch), of_row)
+    rows = csv.reader(lines, **dialect, strict=True)
     columns = None
-    prefix = f"{path}, line "
+    prefix, before = f"{path}, line ", 1
     while True:
-        where = prefix + str(rows.line_num + 1)
+        number = before + rows.line_num
+        where = prefix + str(number)
+        of_row.clear()
         try:
             row = next(rows, None)
         except csv.Error as error:
@@ -101,6 +115,12 @@ def _csv_rows(
             if columns is None and not strict:
                 raise DataError(fault, hint="the first row must name the columns") from error
             bad.meet(fault)
+            if "expected after" in str(error):
+                bad.num_skipped += len(of_row) - 1  # any of these lines may be at fault
+            else:
+                # the quotation mark is wrong, not the rows that follow it
+                before = number + 1
+                rows = csv.reader(chain(_recorded(of_row[1:], of_row), lines), **dialect, strict=True)
             continue
         if row is None:
             return
@@ -126,26 +146,19 @@ def _csv_fault(error: csv.Error) -> str:
     return str(error)
 
 
-def _jsonl_rows(path: Path, choose: Choose, bad: BadLines, *, strict: bool) -> Iterator[tuple[str, Sequence[object]]]:
+def _json_rows(
+    batches: Iterator[Iterator[Record]], choose: Choose, bad: BadLines, *, strict: bool
+) -> Iterator[tuple[str, Sequence[object]]]:
     columns = None
     keys: list[str] = []
-    prefix = f"{path}, line "
-    for first, lines in read_lines(path, bad):
-        for number, line in enumerate(lines, first):
-            where = prefix + str(number)
-            if not line or line.isspace():
+    for batch in batches:
+        start = list(batch) if columns is None and not strict else []
+        for where, record in chain(start, batch):
+            if record is None:
                 yield where, ()
                 continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                bad.meet(f"{where} is no JSON object: {error}")
-                continue
-            if not isinstance(record, dict):
-                bad.meet(f"{where} is no JSON object: it is a {type(record).__name__}")
-                continue
             if columns is None:
-                keys = list(record)
+                keys = list(dict.fromkeys(chain(record, *(other for _, other in start if other))))
                 columns = choose(keys, where)
             if strict and list(record) != keys and not _has_columns(record, columns, choose):
                 names = ", ".join(record) or "nothing"

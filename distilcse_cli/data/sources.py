@@ -1,17 +1,20 @@
 """What a user may name as a corpus: a file, or a data set on the hub."""
 
 import difflib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 from distilcse_cli.config import CorpusSettings
-from distilcse_cli.data.lines import CHECK_FILE, BadLines, is_gzip, is_unicode, read_lines
-from distilcse_cli.data.rows import Columns, file_format, read_rows
-from distilcse_cli.data.texts import choose_column, in_batches, text_in
+from distilcse_cli.data.lines import BadLines, is_unicode, read_lines
+from distilcse_cli.data.opening import CHECK_FILE, descriptor_of, kind_of
+from distilcse_cli.data.rows import read_rows
+from distilcse_cli.data.texts import choose_text, in_batches, text_in
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import sha256_file
 
@@ -28,6 +31,10 @@ class Source(Protocol):
     def name(self) -> str:
         """The name for messages."""
 
+    @property
+    def options(self) -> frozenset[str]:
+        """Those of `text_column` and `encoding` that can apply to it."""
+
     def identity(self) -> str:
         """Return a text that changes whenever the contents or the way of reading them change."""
 
@@ -40,16 +47,28 @@ class FileSource:
     """A text file or table on disk."""
 
     path: Path
+    encoding: str | None = None
+    """Of its text; None is UTF-8."""
 
     @property
     def name(self) -> str:
         """The path."""
         return str(self.path)
 
+    @property
+    def options(self) -> frozenset[str]:
+        """A table has columns, and parquet no encoding."""
+        kind = kind_of(self.path, self.encoding)
+        return frozenset(
+            name
+            for name, applies in (("text_column", kind.is_table), ("encoding", kind.format != "parquet"))
+            if applies
+        )
+
     def identity(self) -> str:
-        """Return the format and the sha256 of the bytes."""
+        """Return what the file is, and the sha256 of its bytes."""
         try:
-            return f"{file_format(self.path)}{'.gz' * is_gzip(self.path)} {sha256_file(self.path)}"
+            return f"{kind_of(self.path, self.encoding)} {sha256_file(self.path)}"
         except OSError as error:
             raise DataError(f"cannot read {self.path}: {error.strerror}", hint=CHECK_FILE) from error
 
@@ -59,27 +78,24 @@ class FileSource:
         Raises:
             DataError: the file cannot be read, is damaged, or has no such column.
         """
-        if file_format(self.path) != "text":
+        if kind_of(self.path, self.encoding).is_table:
             yield from in_batches(self._column(settings.text_column, bad))
             return
-        for _, lines in read_lines(self.path, bad):
+        for _, lines in read_lines(self.path, bad, self.encoding):
             texts = [line for line in lines if is_unicode(line)]
             bad.num_skipped += len(lines) - len(texts)  # with the policy to stop, read_lines has raised
             yield texts
 
     def _column(self, wanted: str | None, bad: BadLines) -> Iterator[str]:
-        def choose(names: list[str], where: str) -> Columns:
-            column = choose_column(names, wanted, where)
-            return Columns((column,), (names.index(column),), len(names))
-
-        for where, cells in read_rows(self.path, choose, bad, strict=False):
+        choose = partial(choose_text, wanted=wanted)
+        for where, cells in read_rows(self.path, choose, bad, strict=False, encoding=self.encoding):
             text = text_in(cells[0], where, bad) if cells else ""
             if text is not None:
                 yield text
 
 
-def find_source(name: str) -> Source:
-    """Return the file `name`, or else the data set that the hub has under that id.
+def find_source(name: str, encoding: str | None = None) -> Source:
+    """Return the file `name` with text in `encoding`, or else the data set that the hub has under that id.
 
     Raises:
         DataError: it is a folder or special file, or neither a file nor a hub id.
@@ -92,7 +108,8 @@ def find_source(name: str) -> Source:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"cannot read {name!r}: {reason}", hint="name a file, or a hub data set") from error
     if path.is_file():
-        return FileSource(path)
+        require_unread(path)
+        return FileSource(path, encoding)
     if path.is_dir():
         raise DataError(f"{name} is a folder", hint="name each file in it: --corpus FILE --corpus FILE")
     if exists:
@@ -106,6 +123,17 @@ def find_source(name: str) -> Source:
 
 FETCH_CORPUS = "run distilcse download news-articles and leave out --corpus"
 """How a user without a corpus gets one; the end of a hint."""
+
+
+def require_unread(path: Path) -> None:
+    """Check that `/dev/stdin` stands at its start: opened by its name, it is read from there.
+
+    Raises:
+        DataError: something was read from it before.
+    """
+    descriptor = descriptor_of(path)
+    if descriptor is not None and os.lseek(descriptor, 0, os.SEEK_CUR):
+        raise DataError(f"{path} has been read in part", hint="write the rest to a file first")
 
 
 def missing_file(path: Path, otherwise: str) -> DataError:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from distilcse_cli.data.lines import BadLines, is_unicode
-from distilcse_cli.data.rows import cell_fault
+from distilcse_cli.data.rows import Columns, cell_fault
 from distilcse_cli.errors import DataError
 
 BATCH_TEXTS = 4096
@@ -28,6 +28,12 @@ def choose_column(columns: Sequence[str], wanted: str | None, where: object) -> 
         if name in columns:
             return name
     raise DataError(f"which column of {where} holds the text? {have}", hint="name it with --text-column")
+
+
+def choose_text(columns: list[str], where: str, *, wanted: str | None) -> Columns:
+    """Choose as `choose_column` does, for `rows.read_rows`."""
+    column = choose_column(columns, wanted, where)
+    return Columns((column,), (columns.index(column),), len(columns))
 
 
 def text_in(cell: object, where: str, bad: BadLines) -> str | None:

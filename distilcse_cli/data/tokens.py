@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -99,14 +100,16 @@ class RowTokenizer:
         tokenizer: a fast tokenizer of transformers. Its Rust half is copied, so that the truncation
             and padding set on it stay unchanged.
         max_length: most tokens of a row, special tokens included.
+        prompt: text put before every sentence.
 
     Raises:
         ModelError: it is no fast tokenizer, or has no vocabulary.
         UsageError: `max_length` leaves no room for a word between the special tokens.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_length: int, prompt: str = "") -> None:
         self.num_truncated = 0
+        self._prompt, self._source = prompt, tokenizer.name_or_path
         self._rust = _plain_copy(tokenizer)
         if max_length <= self._rust.num_special_tokens_to_add(is_pair=False):
             raise UsageError(f"--max-length {max_length} leaves no room beside the special tokens")
@@ -126,13 +129,15 @@ class RowTokenizer:
             Flat ids of `dtype`, and (N,) int64 lengths.
 
         Raises:
-            ModelError: more than `MAX_UNKNOWN` of the first call's tokens are unknown.
+            ModelError: more than `MAX_UNKNOWN` of the first call's tokens are unknown, or the tokenizer fails.
         """
-        encodings = self._rust.encode_batch_fast(list(sentences), add_special_tokens=True)
-        rows = [encoding.ids for encoding in encodings]
-        self.num_truncated += sum(bool(encoding.overflowing) for encoding in encodings)
-        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        ids = np.fromiter(chain.from_iterable(rows), dtype=self.dtype, count=int(lengths.sum()))
+        texts = [self._prompt + sentence for sentence in sentences] if self._prompt else list(sentences)
+        with tokenizer_errors(self._source):
+            encodings = self._rust.encode_batch_fast(texts, add_special_tokens=True)
+            rows = [encoding.ids for encoding in encodings]
+            self.num_truncated += sum(bool(encoding.overflowing) for encoding in encodings)
+            lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+            ids = np.fromiter(chain.from_iterable(rows), dtype=self.dtype, count=int(lengths.sum()))
         if not self._is_checked:
             self._check_vocabulary(ids)
             self._is_checked = True
@@ -147,6 +152,25 @@ class RowTokenizer:
             raise ModelError(
                 f"the tokenizer has no vocabulary for this text: {share:.0%} of it is unknown", hint=_NO_VOCABULARY
             )
+
+
+@contextmanager
+def tokenizer_errors(source: object) -> Iterator[None]:
+    """Turn whatever the tokenizer's Rust half raises into an error of the model `source`.
+
+    Raises:
+        ModelError: in the block, the tokenizer failed or panicked.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # a panic is no Exception
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ModelError(
+            f"the tokenizer of {source} fails: {reason}",
+            hint="its tokenizer.json is damaged, or lacks its unknown token",
+        ) from error
 
 
 def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -169,33 +193,41 @@ def _plain_copy(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
         raise ModelError(
             f"{type(tokenizer).__name__} is no fast tokenizer", hint="save the model with a tokenizer.json beside it"
         )
-    copy = Tokenizer.from_str(rust.to_str())
+    with tokenizer_errors(tokenizer.name_or_path):
+        copy = Tokenizer.from_str(rust.to_str())
     copy.no_truncation()
     copy.no_padding()
     return copy
 
 
-def tokenize(sentences: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_length: int) -> TokenRows:
+def tokenize(
+    sentences: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_length: int, prompt: str = ""
+) -> TokenRows:
     """Tokenize sentences in memory.
 
     Args:
         sentences: N texts; they may be empty.
         tokenizer: a fast (Rust) tokenizer; it is not changed.
         max_length: most tokens of a row, special tokens included.
+        prompt: text put before every sentence.
 
     Raises:
         ModelError: the tokenizer is no fast one, or has no vocabulary for these texts.
         UsageError: `max_length` leaves no room beside the special tokens.
     """
-    rows = RowTokenizer(tokenizer, max_length)
+    rows = RowTokenizer(tokenizer, max_length, prompt)
     chunks = [rows(batch) for batch in in_batches(sentences)]
     lengths = np.concatenate([np.zeros(1, dtype=np.int64), *(lengths for _, lengths in chunks)])
     ids = np.concatenate([np.zeros(0, dtype=rows.dtype), *(ids for ids, _ in chunks)])
     return TokenRows(ids, np.cumsum(lengths), rows.num_truncated)
 
 
-def tokenize_corpus(corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> TokenStore:
+def tokenize_corpus(
+    corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", max_length: int, prompt: str = ""
+) -> TokenStore:
     """Tokenize a corpus into the data home, or open the rows that the same tokenizer made of it earlier.
+
+    `prompt` is put before every sentence.
 
     Raises:
         ModelError: the tokenizer is no fast one, or has no vocabulary for this corpus.
@@ -206,9 +238,14 @@ def tokenize_corpus(corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", max_le
         "corpus_fingerprint": corpus.fingerprint,
         "tokenizer_fingerprint": tokenizer_fingerprint(tokenizer),
         "max_length": max_length,
+        **({"prompt": prompt} if prompt else {}),
     }
     folder = entry_folder("tokens", FORMAT_VERSION, made_from)
-    build_once(folder, FORMAT_VERSION, lambda target: _build(target, corpus, tokenizer, max_length, made_from))
+    build_once(
+        folder,
+        FORMAT_VERSION,
+        lambda target: _build(target, corpus, RowTokenizer(tokenizer, max_length, prompt), made_from),
+    )
     store = open_tokens(folder)
     console.log(
         f"tokens: {len(store.ids):,} in {len(store):,} sentences, {len(store.ids) / len(store):.1f} on average; "
@@ -234,10 +271,7 @@ def open_tokens(folder: Path) -> TokenStore:
         raise DataError(f"{folder} is not a token store: {error}", hint=REMAKE) from error
 
 
-def _build(
-    folder: Path, corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", max_length: int, made_from: dict[str, Any]
-) -> None:
-    rows = RowTokenizer(tokenizer, max_length)
+def _build(folder: Path, corpus: Corpus, rows: RowTokenizer, made_from: dict[str, Any]) -> None:
     total = 0
     with (
         NpyWriter(folder / IDS, rows.dtype) as ids_file,

@@ -21,8 +21,9 @@ from distilcse_cli.data.cleaning import SeenHashes, hashes_of
 from distilcse_cli.data.corpus import Corpus, CorpusReport
 from distilcse_cli.data.lines import BadLines
 from distilcse_cli.data.npy import NpyWriter, open_map
+from distilcse_cli.data.opening import kind_of
 from distilcse_cli.data.prepared import SentenceWriter, names_of, prepare
-from distilcse_cli.data.sources import FileSource, missing_file
+from distilcse_cli.data.sources import FileSource, missing_file, require_unread
 from distilcse_cli.data.triplet_rows import triplet_rows
 from distilcse_cli.errors import DataError, UsageError
 
@@ -35,11 +36,11 @@ _FETCH = "run distilcse download nli and leave out --triplets"
 
 @dataclass(frozen=True)
 class Triplets:
-    """N triples (anchor, positive, hard negative) or pairs (anchor, positive) on disk, in the order of the file."""
+    """N triples (anchor, positive, hard negatives) or pairs (anchor, positive) on disk, in the order of the file."""
 
     folder: Path
     rows: np.ndarray
-    """(N, 3) or, for pairs, (N, 2) int64 sentence numbers, memory-mapped."""
+    """(N, 3), for pairs (N, 2), with n hard negatives a row (N, 2 + n), int64 sentence numbers, memory-mapped."""
     sentences: Corpus
     """The distinct sentences, numbered from 0 in the order of their first use."""
     num_skipped: int
@@ -50,8 +51,8 @@ class Triplets:
 
     @property
     def has_negatives(self) -> bool:
-        """Whether each row has a hard negative."""
-        return self.rows.shape[1] == 3
+        """Whether each row has hard negatives."""
+        return self.rows.shape[1] > 2
 
     @property
     def fingerprint(self) -> str:
@@ -61,7 +62,7 @@ class Triplets:
         return digest.hexdigest()
 
     def __str__(self) -> str:
-        kind = "triples" if self.has_negatives else "pairs without hard negatives"
+        kind = _kind(self.rows.shape[1])
         skipped = f", {self.num_skipped:,} unusable rows left out" if self.num_skipped else ""
         return f"{len(self):,} {kind} of {len(self.sentences):,} distinct sentences{skipped}"
 
@@ -70,16 +71,23 @@ def prepare_triplets(inputs: Sequence[str], settings: TripletSettings) -> Triple
     """Read tables of triples, or open the triplets made earlier from the same bytes and settings.
 
     Args:
-        inputs: files (`.csv`, `.tsv`, `.jsonl`, each also as `.gz`; `.parquet`), read one after the other.
+        inputs: tables (csv, tsv, JSON, each also packed; parquet), read one after the other.
         settings: which columns to take, whether there is a header, what to do at an unusable row.
 
     Raises:
-        UsageError: no inputs.
+        UsageError: no inputs, or a setting that applies to none of them.
         DataError: a file cannot be read or understood, one has pairs and another triples, or none is left.
     """
     if not inputs:
         raise UsageError("no triplets given", hint=f"name a file with --triplets, or {_FETCH}")
-    sources = [_source(name) for name in inputs]
+    sources = [_source(name, settings.encoding) for name in inputs]
+    kinds = [kind_of(source.path, settings.encoding) for source in sources]
+    for option, typed, applies in (
+        ("--encoding", settings.encoding, [kind.format != "parquet" for kind in kinds]),
+        ("--header or --no-header", settings.header, [kind.is_csv for kind in kinds]),
+    ):
+        if typed is not None and not any(applies):
+            raise UsageError(f"{option} does not apply to {names_of(sources)}", hint="leave it out")
     fill = partial(_fill, sources=sources, settings=settings)
     folder, existed = prepare("triplets", FORMAT_VERSION, sources, settings, fill)
     triplets = open_triplets(folder)
@@ -105,13 +113,14 @@ def open_triplets(folder: Path) -> Triplets:
         raise DataError(f"{folder} holds no triplets: {error}", hint=REMAKE) from error
 
 
-def _source(name: str) -> FileSource:
+def _source(name: str, encoding: str | None) -> FileSource:
     path = Path(name)
     if path.is_dir():
         raise DataError(f"{name} is a folder", hint="name the file in it")
     if not path.is_file():
         raise missing_file(path, f"check the path, or {_FETCH}")
-    return FileSource(path)
+    require_unread(path)
+    return FileSource(path, encoding)
 
 
 def _fill(folder: Path, sources: list[FileSource], settings: TripletSettings) -> dict[str, Any]:
@@ -144,16 +153,21 @@ def _batches(sources: list[FileSource], settings: TripletSettings, bad: BadLines
     """Yield the rows of all files, 4,096 at a time, each with as many cells as the very first one."""
     num_columns, first = 0, ""
     for source in sources:
-        rows = triplet_rows(source.path, settings.columns, settings.header, bad)
+        rows = triplet_rows(source.path, settings.columns, settings.header, bad, settings.encoding)
         while batch := list(islice(rows, _BATCH_ROWS)):
             if num_columns and len(batch[0]) != num_columns:
-                kinds = {2: "pairs", 3: "triples"}
                 raise DataError(
-                    f"{first} has {kinds[num_columns]}, but {source.name} {kinds[len(batch[0])]}",
+                    f"{first} has {_kind(num_columns)}, but {source.name} {_kind(len(batch[0]))}",
                     hint="train on one after the other, or name two columns with --columns",
                 )
             num_columns, first = len(batch[0]), first or source.name
             yield batch
+
+
+def _kind(num_columns: int) -> str:
+    if num_columns == 2:
+        return "pairs without hard negatives"
+    return "triples" if num_columns == 3 else f"anchors with a positive and {num_columns - 2} hard negatives each"
 
 
 class _Numbering:

@@ -42,7 +42,10 @@ def compare(
         teacher: its name.
     """
     settings = EncodeSettings(normalize=True)
-    rows = {name: tokenize(sentences, model.tokenizer, model.max_length) for name, model in models.items()}
+    rows = {
+        name: tokenize(sentences, model.tokenizer, model.max_length, model.prompts.used)
+        for name, model in models.items()
+    }
     embedders = {name: Embedder(model, runtime, settings) for name, model in models.items()}
     embeddings = {name: embedder.rows(rows[name]) for name, embedder in embedders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in models}

@@ -4,13 +4,13 @@ import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
 from distilcse_cli import console
 from distilcse_cli.evaluation.scoring import Evaluation
 from distilcse_cli.evaluation.settings import EvalSettings, Mode
 from distilcse_cli.evaluation.tasks import EvalData
+from distilcse_cli.paths import expanded
 from senteval import STS_TASKS, TRANSFER_TASKS, Results, TransferScore, protocol_of
 from senteval.results import Score
 from senteval.tables import Table, other_table, sts_table, transfer_table
@@ -159,7 +159,7 @@ def _score_dict(score: Score) -> dict[str, Any]:
 
 def short_name(ref: str) -> str:
     """The last part of a local folder's name; any other reference unchanged."""
-    path = Path(ref).expanduser()
+    path = expanded(ref)
     return path.resolve().name if path.is_dir() else ref
 
 

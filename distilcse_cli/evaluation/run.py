@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from distilcse_cli.evaluation.report import Report
 from distilcse_cli.evaluation.scoring import evaluate_encoder
@@ -16,14 +17,16 @@ from distilcse_cli.runtime import Runtime, choose_runtime
 
 
 def choose_models(
-    refs: Sequence[str], *, pooler: str | None, revision: str | None, base: str | None, tokenizer: str | None
+    refs: Sequence[str], *, base: str | None = None, tokenizer: str | None = None, **options: Any
 ) -> list[ModelRef]:
-    """The models of a command line. `base` and `tokenizer` are for those of them that are files of weights.
+    """The models of a command line, with `options` as in `ModelRef`.
+
+    `base` and `tokenizer` are for those of them that are files of weights.
 
     Raises:
         DistilCSEError: as from `ModelRef.locate`.
     """
-    models = [ModelRef(ref=ref, pooler=pooler, revision=revision, base=base, tokenizer=tokenizer) for ref in refs]
+    models = [ModelRef(ref=ref, base=base, tokenizer=tokenizer, **options) for ref in refs]
     if base is None and tokenizer is None:
         return models
     is_file = [model.locate().is_file() for model in models]

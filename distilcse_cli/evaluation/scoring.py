@@ -118,6 +118,7 @@ def model_facts(embedder: Embedder) -> dict[str, Any]:
         "device": runtime.device_type,
         "torch_version": torch.__version__,
         "numerics": NUMERICS,
+        **({"prompt": encoder.prompts.used} if encoder.prompts.used else {}),
     }
 
 

@@ -1,11 +1,13 @@
 """Settings of an evaluation and of its output file, checked before torch is imported."""
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.errors import UsageError
+from distilcse_cli.paths import mode_of
 from distilcse_cli.setting import DATA, KEEPING, Setting, check, settings_of
 
 Mode = Literal["test", "dev", "fasttest"]
@@ -49,7 +51,12 @@ class EvalSettings:
         ),
     ] = False
     overwrite: Annotated[
-        bool, Setting("Score again what earlier runs have scored.", panel=KEEPING, option="--overwrite")
+        bool,
+        Setting(
+            "Score again what earlier runs have scored, and replace another model's MTEB files.",
+            panel=KEEPING,
+            option="--overwrite",
+        ),
     ] = False
     max_length: Annotated[int | None, settings_of(EncodeSettings)["max_length"]] = None
     batch_tokens: Annotated[int | None, settings_of(EncodeSettings)["batch_tokens"]] = None
@@ -79,15 +86,18 @@ def check_out(out: Path | None, out_format: str, settings: EvalSettings) -> None
 
     Raises:
         UsageError: they cannot.
+        DataError: `out` is a link that leads nowhere, or no name of a file.
     """
     one_of("--format", out_format, OUT_FORMATS)
+    mode = None if out is None else mode_of(out)
+    is_folder = mode is not None and stat.S_ISDIR(mode)
     if out_format == "senteval":
-        if out is not None and out.is_dir():
+        if is_folder:
             raise UsageError(f"--out {out} is a folder", hint="name a file, or add --format mteb")
         return
     if out is None:
         raise UsageError("--format mteb needs --out", hint="--out names the folder for MTEB's files")
-    if out.exists() and not out.is_dir():
+    if mode is not None and not is_folder:
         raise UsageError(f"--out {out} is a file", hint="--format mteb writes a folder")
     if settings.aggregation != "all":
         raise UsageError(

@@ -13,6 +13,7 @@ from distilcse_cli.errors import UsageError
 from distilcse_cli.evaluation.boundary import senteval_errors
 from distilcse_cli.evaluation.settings import TASK_SETS, EvalSettings, Mode, one_of
 from distilcse_cli.files import sha256_file
+from distilcse_cli.paths import expanded
 from senteval.loading import TaskData, load_task
 from senteval.tasks import TASKS, resolve_tasks
 
@@ -60,7 +61,7 @@ def choose_tasks(task_set: str | None, tasks: Sequence[str]) -> tuple[str, ...]:
 
 def data_folder(given: Path | None = None) -> Path:
     """The folder that holds `downstream/`: the given one, else the one that `senteval_folder` finds."""
-    return senteval_folder() if given is None else given.expanduser()
+    return senteval_folder() if given is None else expanded(given)
 
 
 def load_data(names: Sequence[str], folder: Path, settings: EvalSettings) -> EvalData:

@@ -7,7 +7,7 @@ import numpy as np
 from distilcse_cli.errors import DataError, ModelError
 
 
-def token_budget_batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
+def token_budget_batches(lengths: np.ndarray, batch_tokens: int, *, one_length: bool = False) -> list[np.ndarray]:
     """Group rows of similar length into batches that cost about the same.
 
     The longest rows come first, so that a job that needs too much memory fails at once. Rows of
@@ -17,6 +17,7 @@ def token_budget_batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndar
         lengths: (N,) tokens of each row.
         batch_tokens: most tokens of a batch, padding included: its rows times its longest row.
             A row longer than that gets a batch to itself.
+        one_length: only rows of equal length share a batch.
 
     Returns:
         Row numbers of each batch, longest row first. Every row is in exactly one batch.
@@ -29,6 +30,8 @@ def token_budget_batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndar
     while start < len(longest_first):
         longest = max(1, int(lengths[longest_first[start]]))
         end = start + max(1, batch_tokens // longest)
+        if one_length:
+            end = min(end, start + int(np.count_nonzero(lengths[longest_first[start:end]] == longest)))
         batches.append(longest_first[start:end])
         start = end
     return batches

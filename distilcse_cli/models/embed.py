@@ -170,7 +170,7 @@ class Embedder:
 
     @cached_property
     def _tokenizer(self) -> RowTokenizer:
-        return RowTokenizer(self.encoder.tokenizer, self.max_length)
+        return RowTokenizer(self.encoder.tokenizer, self.max_length, self.encoder.prompts.used)
 
     def _tokenize(self, sentences: list[str]) -> TokenRows:
         before = self._tokenizer.num_truncated
@@ -191,8 +191,11 @@ class Embedder:
         encoder, forward = self.encoder, self._forward()
         device, normalize, budget = self.runtime.torch_device(), self.normalize, self.batch_tokens
         embeddings = np.empty((len(rows), encoder.embedding_dim), dtype=np.float32)
-        widths = padded_widths(rows.lengths, num_positions(encoder.backbone), coarse=forward is not encoder)
-        batches = token_budget_batches(widths, budget)
+        if encoder.reads_padding:
+            widths = np.maximum(rows.lengths, 1)
+        else:
+            widths = padded_widths(rows.lengths, num_positions(encoder.backbone), coarse=forward is not encoder)
+        batches = token_budget_batches(widths, budget, one_length=encoder.reads_padding)
 
         def fill(batches: Iterator[np.ndarray]) -> None:
             # one autocast context for all batches: it keeps the weights' bf16 copies until it ends

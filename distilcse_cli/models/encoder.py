@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from distilcse_cli import console
 from distilcse_cli.errors import ModelError, UsageError
-from distilcse_cli.models.backbone import load_backbone, load_tokenizer, num_positions
+from distilcse_cli.models.backbone import NO_ENCODER, drop_pooler, load_backbone, num_embeddings
 from distilcse_cli.models.first_token import first_token, reads_first_token
 from distilcse_cli.models.layout import Layout, read_layout
 from distilcse_cli.models.pooling import DEFAULT, POOLINGS, Dense, needs_hidden_states, pool
+from distilcse_cli.models.probe import reads_padding
+from distilcse_cli.models.prompts import Prompts
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.surgery import cut_layers
+from distilcse_cli.models.tokenizer import choose_max_length, load_tokenizer
 from distilcse_cli.models.weights_file import Parts, load_weights
 
 ATTENTION = ("sdpa", "eager")
@@ -41,6 +44,8 @@ class SentenceEncoder(nn.Module):
         normalize: whether the model's folder scales embeddings to length 1. `forward` never does.
         max_length: most tokens of a sentence, special tokens included.
         source: the reference it was loaded from, for messages.
+        prompts: the text put before every sentence, and what the model's folder says of others.
+        reads_padding: whether padding changes its rows, so that a batch must have rows of one length only.
     """
 
     def __init__(
@@ -53,10 +58,11 @@ class SentenceEncoder(nn.Module):
         normalize: bool = False,
         max_length: int,
         source: str,
+        prompts: Prompts | None = None,
+        reads_padding: bool = False,
     ) -> None:
         super().__init__()
-        if getattr(backbone, "pooler", None) is not None:
-            backbone.pooler = None
+        drop_pooler(backbone)
         self.backbone: Any = backbone
         self.tokenizer = tokenizer
         self.pooling = pooling
@@ -65,6 +71,8 @@ class SentenceEncoder(nn.Module):
         self.normalize = normalize
         self.max_length = max_length
         self.source = source
+        self.prompts = prompts or Prompts()
+        self.reads_padding = reads_padding
         self._fingerprint: tuple[object, str] | None = None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -84,6 +92,19 @@ class SentenceEncoder(nn.Module):
             output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=hidden)
             last, states = output.last_hidden_state, output.hidden_states if hidden else None
         return self.apply_dense(pool(self.pooling, last, attention_mask, states))
+
+    def require_trainable(self) -> None:
+        """Check that rows of different lengths can share a batch, as they do in training.
+
+        Raises:
+            ModelError: padding would change them.
+        """
+        if self.reads_padding:
+            raise ModelError(
+                f"{self.source}: a {self.backbone.config.model_type} reads the padding of its batches,"
+                " so it can embed but not be trained",
+                hint="train another architecture, such as a BERT",
+            )
 
     def apply_dense(self, pooled: Tensor) -> Tensor:
         """Send (B, H) pooled vectors through the dense layers, if there are any."""
@@ -134,12 +155,16 @@ class SentenceEncoder(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """Hex sha256 of configuration, weights, pooling and dense layers, without the tokenizer.
+        """Hex sha256 of configuration, weights, pooling, dense layers and prompt, without the tokenizer.
 
         It is computed on first use, and again after a weight has changed in place.
         """
         tensors = dict(self.state_dict(keep_vars=True))
-        state = (self.pooling, *((id(tensor), tensor._version, tensor.dtype) for tensor in tensors.values()))
+        state = (
+            self.pooling,
+            self.prompts.used,
+            *((id(tensor), tensor._version, tensor.dtype) for tensor in tensors.values()),
+        )
         if self._fingerprint is None or self._fingerprint[0] != state:
             self._fingerprint = state, _fingerprint(self, tensors)
         return self._fingerprint[1]
@@ -150,6 +175,8 @@ def _fingerprint(encoder: SentenceEncoder, tensors: dict[str, Tensor]) -> str:
     fields = {key: value for key, value in config.to_diff_dict().items() if key not in _RUN_ONLY_CONFIG}
     activations = [layer.activation_name for layer in encoder.dense or ()]
     essentials = [config.model_type, fields, encoder.pooling, activations]
+    if encoder.prompts.used:
+        essentials.append(encoder.prompts.used)
     digest = hashlib.sha256(json.dumps(essentials, sort_keys=True, default=str).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -167,12 +194,14 @@ def load_encoder(
     max_length: int | None = None,
     base: str | None = None,
     tokenizer: str | None = None,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
 ) -> SentenceEncoder:
     """Load an encoder; commands do it by `ModelRef.load`.
 
     Args:
         path: the model's folder or file of weights; None finds it.
-        ref, pooler, revision, keep_layers, base, tokenizer: the fields of `ModelRef`.
+        ref, pooler, revision, keep_layers, base, tokenizer, prompt, prompt_name: the fields of `ModelRef`.
         max_length: most tokens of a sentence; None takes the folder's own limit.
 
     Raises:
@@ -182,8 +211,7 @@ def load_encoder(
         path = ModelRef(ref=ref, pooler=pooler, revision=revision).locate()
     parts = _parts(ref, path, base=base, tokenizer=tokenizer)
     layout = parts.layout
-    if layout.prompt:
-        console.warn(f"{ref} has a default prompt, {layout.prompt!r}, which is not put before the sentences")
+    prompts = layout.prompts.choose(ref, prompt, prompt_name)
     if keep_layers is not None:
         cut_layers(parts.backbone, keep_layers)
     pooling, dense = _choose_pooling(ref, layout, parts.backbone, pooler or parts.pooling)
@@ -193,10 +221,12 @@ def load_encoder(
         pooling=pooling,
         dense=dense,
         normalize=layout.normalize,
-        max_length=_choose_max_length(ref, layout, parts.backbone, parts.tokenizer, max_length),
+        max_length=choose_max_length(ref, layout, parts.backbone, parts.tokenizer, max_length),
         source=ref,
-    )
-    return encoder.eval()
+        prompts=prompts,
+    ).eval()
+    encoder.reads_padding = reads_padding(ref, encoder.backbone, encoder.tokenizer)
+    return encoder
 
 
 def _parts(ref: str, path: Path, *, base: str | None, tokenizer: str | None) -> Parts:
@@ -206,9 +236,15 @@ def _parts(ref: str, path: Path, *, base: str | None, tokenizer: str | None) -> 
         option = "--tokenizer" if base is None else "--base"
         raise UsageError(f"{option} does not go with {ref}, which is no file of weights", hint="leave it out")
     layout = read_layout(path)
-    backbone = load_backbone(layout.backbone)
-    num_embeddings = backbone.get_input_embeddings().num_embeddings
-    loaded = load_tokenizer(layout.backbone, num_embeddings, lower_case=layout.lower_case)
+    settings = layout.settings
+    if layout.problem and not (layout.backbone / "config.json").is_file():
+        raise ModelError(
+            f"{ref} uses {layout.problem}, which is not supported, and has no transformer", hint=NO_ENCODER
+        )
+    backbone = load_backbone(layout.backbone, **settings.config_args)
+    loaded = load_tokenizer(
+        layout.backbone, num_embeddings(backbone), lower_case=settings.lower_case, **settings.tokenizer_args
+    )
     return Parts(backbone=backbone, tokenizer=loaded, layout=layout)
 
 
@@ -225,6 +261,10 @@ def _choose_pooling(ref: str, layout: Layout, backbone: Any, pooler: str | None)
     if own:
         without = " without its dense layers" if layout.dense else ""
         console.log(f"{ref}: pooling {wanted} as asked for{without}, instead of the model's own, {own}")
+    elif pooler is None:
+        console.log(
+            f"{ref}: pooling {wanted}, since its files name none; sentence-transformers takes the mean (--pooler avg)"
+        )
     if not POOLINGS[wanted].dense:
         return wanted, ()
     linear = getattr(getattr(backbone, "pooler", None), "dense", None)
@@ -247,13 +287,3 @@ def _fitting(ref: str, dense: Sequence[Dense], width: int) -> Sequence[Dense]:
             )
         width = layer.linear.out_features
     return dense
-
-
-def _choose_max_length(ref: str, layout: Layout, backbone: Any, tokenizer: Any, wanted: int | None) -> int:
-    positions = num_positions(backbone)
-    if wanted is None:
-        limits = (tokenizer.model_max_length, positions, layout.max_length)
-        return int(min(limit for limit in limits if limit is not None))
-    if positions is not None and wanted > positions:
-        raise UsageError(f"--max-length {wanted} is more than {ref} can read", hint=f"at most {positions}")
-    return wanted

@@ -49,7 +49,7 @@ def save_student(
         _save_backbone(encoder, target)
         _save_tokenizer(encoder, target)
         names = _save_modules(encoder, target)
-        write_json(target / "config_sentence_transformers.json", _sentence_transformers_config())
+        write_json(target / "config_sentence_transformers.json", _sentence_transformers_config(encoder))
         write_json(target / "sentence_bert_config.json", _transformer_config(encoder))
         write_json(target / "distilcse.json", settings)
         (target / "modules.json").write_text(_modules_json(names), encoding="utf-8")
@@ -166,12 +166,10 @@ def _transformer_config(encoder: SentenceEncoder) -> dict[str, Any]:
     return config
 
 
-def _sentence_transformers_config() -> dict[str, Any]:
+def _sentence_transformers_config(encoder: SentenceEncoder) -> dict[str, Any]:
     import transformers
 
     return {
         "__version__": {"transformers": transformers.__version__, "pytorch": torch.__version__},
-        "prompts": {},
-        "default_prompt_name": None,
-        "similarity_fn_name": "cosine",
+        **encoder.prompts.as_dict(),
     }

@@ -5,14 +5,16 @@ a name or as the older set of flags. Plain transformers' says nothing about pool
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from distilcse_cli.errors import ModelError
+from distilcse_cli.models.module_settings import ModuleSettings, module_settings
 from distilcse_cli.models.pooling import ACTIVATIONS, MEAN, POOLINGS, Dense, find_pooling, mixed_layer
+from distilcse_cli.models.prompts import Prompts, read_prompts
 from distilcse_cli.models.state_dict import read_tensors, require_floats
 
 _TRANSFORMER_CONFIGS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
@@ -21,6 +23,7 @@ _POOLING_FLAGS = {
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
 }
+_MAX_LAYERS = 1000
 _SENTENCE = "sentence_embedding"
 """Name under which modules pass the pooled vector on."""
 
@@ -39,12 +42,10 @@ class Layout:
     """Dense layers after the pooling."""
     normalize: bool = False
     """Whether embeddings are scaled to length 1."""
-    max_length: int | None = None
-    """Most tokens of a sentence; None if the folder does not say."""
-    lower_case: bool = False
-    """Whether text is lower-cased before the tokenizer gets it."""
-    prompt: str | None = None
-    """Text that sentence-transformers puts before every sentence."""
+    settings: ModuleSettings = field(default_factory=ModuleSettings)
+    """Longest input, lower-casing, and what the module sets for tokenizer and configuration."""
+    prompts: Prompts = field(default_factory=Prompts)
+    """Texts that may go before every sentence."""
 
 
 class _Unsupported(Exception):
@@ -62,7 +63,7 @@ def read_layout(folder: Path) -> Layout:
     modules = _read_json(folder / "modules.json")
     if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
         raise ModelError(f"{folder / 'modules.json'} should hold a list of modules", hint="the folder is damaged")
-    layout = Layout(backbone=folder, prompt=_default_prompt(folder))
+    layout = Layout(backbone=folder, prompts=_prompts(folder))
     for entry in modules:
         kind = str(entry.get("type"))
         try:
@@ -83,16 +84,14 @@ def _read_module(layout: Layout, kind: str, module: Path) -> None:
     """Add one module to the layout. Modules come in the order in which they run."""
     if kind == "Transformer":
         layout.backbone = module
-        settings = _transformer_settings(module)
-        length = settings.get("max_seq_length")
-        if length is not None and not (isinstance(length, int) and length > 0):
-            raise ModelError(f"{module} has a max_seq_length of {length!r}", hint="the model folder is damaged")
-        layout.max_length = length
-        layout.lower_case = bool(settings.get("do_lower_case"))
+        layout.settings = _transformer_settings(module)
     elif kind == "WeightedLayerPooling":
         layout.pooling = _mixing_pooling(module)
     elif kind == "Pooling":
-        layout.pooling = _pooling(module, layout.pooling)
+        settings = _read_object(module / "config.json")
+        if settings.get("include_prompt") is False:
+            layout.prompts = replace(layout.prompts, pooled=False)
+        layout.pooling = _pooling(settings, layout.pooling)
     elif kind == "Dense":
         if layout.pooling is None or layout.normalize:
             raise _Unsupported("a dense layer that does not come right after the pooling")
@@ -103,27 +102,27 @@ def _read_module(layout: Layout, kind: str, module: Path) -> None:
         raise _Unsupported(f"a module {kind}")
 
 
-def _default_prompt(folder: Path) -> str | None:
+def _prompts(folder: Path) -> Prompts:
     file = folder / "config_sentence_transformers.json"
-    settings = _read_object(file) if file.is_file() else {}
-    prompts, name = settings.get("prompts"), settings.get("default_prompt_name")
-    prompt = prompts.get(name) if isinstance(prompts, dict) else None
-    return prompt or None
+    return read_prompts(file, _read_object(file)) if file.is_file() else Prompts()
 
 
-def _transformer_settings(module: Path) -> dict[str, Any]:
+def _transformer_settings(module: Path) -> ModuleSettings:
     files = (module / f"sentence_{name}_config.json" for name in _TRANSFORMER_CONFIGS)
-    return next((_read_object(file) for file in files if file.is_file()), {})
+    return next((module_settings(file, _read_object(file)) for file in files if file.is_file()), ModuleSettings())
 
 
-def _pooling(module: Path, mixing: str | None) -> str:
+def _pooling(settings: dict[str, Any], mixing: str | None) -> str:
     """Our name for a Pooling module's mode; `mixing` is our name for a WeightedLayerPooling before it."""
-    settings = _read_object(module / "config.json")
     modes = settings.get("pooling_mode")
     if modes is None:
         modes = [mode for flag, mode in _POOLING_FLAGS.items() if settings.get(flag)]
-    modes = [modes] if isinstance(modes, str) else list(modes)
-    found = find_pooling(modes[0], mixes=POOLINGS[mixing].mixes if mixing else None) if len(modes) == 1 else None
+    modes = list(modes) if isinstance(modes, list) else [modes]
+    found = (
+        find_pooling(modes[0], mixes=POOLINGS[mixing].mixes if mixing else None)
+        if len(modes) == 1 and isinstance(modes[0], str)
+        else None
+    )
     if found is None:
         raise _Unsupported(f"{' + '.join(map(str, modes)) or 'no'} pooling")
     return found
@@ -133,7 +132,7 @@ def _mixing_pooling(module: Path) -> str:
     """Our pooling with the layer weights of a WeightedLayerPooling; the Pooling after it takes the mean."""
     start = _read_object(module / "config.json").get("layer_start", 0)
     weights = _read_tensors(module).get("layer_weights")
-    if weights is not None and weights.ndim == 1 and isinstance(start, int):
+    if weights is not None and weights.ndim == 1 and isinstance(start, int) and 0 <= start <= _MAX_LAYERS:
         mixes = mixed_layer([0.0] * start + weights.tolist())
         pooling = None if mixes is None else find_pooling(MEAN.mode, mixes=mixes)
         if pooling is not None:

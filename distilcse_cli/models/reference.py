@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from distilcse_cli import catalogue
 from distilcse_cli.config import POOLINGS
 from distilcse_cli.errors import ModelError, NetworkError, UsageError
+from distilcse_cli.paths import expanded
 
 if TYPE_CHECKING:
     from distilcse_cli.models.encoder import SentenceEncoder
@@ -34,10 +35,16 @@ class ModelRef:
     """For a file of weights: the model whose tokenizer it has. None takes the base's."""
     keep_layers: tuple[int, ...] | None = None
     """Numbers of the layers to keep, in increasing order; None keeps all."""
+    prompt: str | None = None
+    """Text put before every sentence; None takes that of `prompt_name`, else the folder's default."""
+    prompt_name: str | None = None
+    """Name of one of the folder's prompts."""
     path: Path | None = field(default=None, compare=False, repr=False)
     """Where the model is, once it is found."""
 
     def __post_init__(self) -> None:
+        if self.prompt is not None and self.prompt_name is not None:
+            raise UsageError("a prompt is given as a text and by a name", hint="leave one of the two out")
         if self.pooler is not None and self.pooler not in POOLINGS:
             raise UsageError(f"unknown pooling {self.pooler!r}", hint=f"one of {', '.join(POOLINGS)}")
 
@@ -75,6 +82,8 @@ class ModelRef:
             max_length=max_length,
             base=self.base,
             tokenizer=self.tokenizer,
+            prompt=self.prompt,
+            prompt_name=self.prompt_name,
         )
 
 
@@ -88,7 +97,7 @@ def find_weights(ref: str, revision: str | None = None) -> Path | None:
         ModelError: the name of a device, or a name that no file can have.
         NetworkError: a download failed.
     """
-    path = Path(ref).expanduser()
+    path = expanded(ref)
     try:
         is_folder, is_there = path.is_dir(), path.exists()
     except OSError as error:  # a name too long
@@ -123,7 +132,7 @@ def resolve_reference(ref: str, revision: str | None = None) -> Path:
     """
     if not ref.strip():
         raise UsageError("the model reference is empty", hint="name a folder, a hub id or one of distilcse download")
-    path = Path(ref).expanduser()
+    path = expanded(ref)
     if path.is_dir():
         _no_revision(ref, revision, "a local folder")
         return _checked(ref, path)
@@ -151,6 +160,11 @@ def _checked(ref: str, folder: Path) -> Path:
         raise ModelError(
             f"{ref} is a file of pickled weights, not a model folder",
             hint=f"distilcse convert {folder} --out DIR makes a folder of it",
+        )
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{ref} is an adapter without the model that it belongs to",
+            hint="merge the two (peft: merge_and_unload), and name the folder that this writes",
         )
     if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
         raise ModelError(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from distilcse_cli import console
 from distilcse_cli.errors import ModelError
-from distilcse_cli.models.backbone import require_finite
+from distilcse_cli.models.backbone import drop_pooler, require_finite
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 """Keys under which training programs put the state dict itself."""
@@ -176,7 +176,7 @@ def _today(name: str) -> str:
 def fill(backbone: Any, state: StateDict, *, like: str, hint: str) -> Any:
     """Put the tensors into a new backbone, all of them or none.
 
-    Its `pooler` is None afterwards if the file has no weights for it.
+    Its `pooler` has no weights afterwards if the file has no weights for it.
 
     Args:
         backbone: a transformers encoder; its weights are replaced.
@@ -194,7 +194,7 @@ def fill(backbone: Any, state: StateDict, *, like: str, hint: str) -> Any:
     tensors = {name: tensor for name, tensor in state.tensors.items() if name in expected}
     if getattr(backbone, "pooler", None) is not None and not any(name.startswith("pooler.") for name in tensors):
         expected = {name: tensor for name, tensor in expected.items() if not name.startswith("pooler.")}
-        backbone.pooler = None
+        drop_pooler(backbone)
     _check_names(state, expected, like, hint)
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:

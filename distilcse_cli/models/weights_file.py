@@ -8,12 +8,14 @@ from typing import Any
 from distilcse_cli import catalogue, console
 from distilcse_cli.errors import ModelError, NetworkError
 from distilcse_cli.files import read_json
-from distilcse_cli.models.backbone import build_backbone, load_config, load_tokenizer, num_positions
+from distilcse_cli.models.backbone import build_backbone, load_config, num_positions
 from distilcse_cli.models.inferred import infer_config
 from distilcse_cli.models.layout import Layout, read_layout
 from distilcse_cli.models.pooling import POOLINGS
 from distilcse_cli.models.reference import resolve_reference
 from distilcse_cli.models.state_dict import StateDict, fill, read_state_dict
+from distilcse_cli.models.tokenizer import load_tokenizer
+from distilcse_cli.paths import expanded
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
@@ -50,7 +52,7 @@ def load_weights(ref: str, path: Path, *, base: str | None, tokenizer: str | Non
         return _without_base(ref, state, tokenizer)
     layout = read_layout(resolve_reference(base))
     backbone = fill(
-        build_backbone(load_config(layout.backbone)),
+        build_backbone(load_config(layout.backbone, **layout.settings.config_args)),
         state,
         like=base,
         hint="name the --base it was trained from, or leave --base out",
@@ -59,11 +61,11 @@ def load_weights(ref: str, path: Path, *, base: str | None, tokenizer: str | Non
         backbone=layout.backbone,
         problem=layout.problem,
         normalize=layout.normalize,
-        max_length=layout.max_length,
-        lower_case=layout.lower_case,
+        settings=layout.settings,
+        prompts=layout.prompts,
     )
     folder = layout.backbone if tokenizer is None else _tokenizer_folder(tokenizer)
-    loaded = load_tokenizer(folder, state.num_embeddings, lower_case=layout.lower_case and tokenizer is None)
+    loaded = load_tokenizer(folder, state.num_embeddings, lower_case=layout.settings.lower_case and tokenizer is None)
     if len(layout.dense) > (layout.pooling is not None and POOLINGS[layout.pooling].dense):
         console.warn(f"the dense layers of {base} are not used: {ref} has no weights for them")
     return Parts(backbone=backbone, tokenizer=loaded, layout=own, pooling=layout.pooling)
@@ -100,7 +102,7 @@ def _find_tokenizer(state: StateDict, tokenizer: str | None) -> tuple[Path, bool
         layout = read_layout(folder)
         config = layout.backbone / "config.json"
         if config.is_file() and read_json(config).get("vocab_size") == state.num_embeddings:
-            return layout.backbone, layout.lower_case, f"{name}, which has as many tokens"
+            return layout.backbone, layout.settings.lower_case, f"{name}, which has as many tokens"
     raise ModelError(
         f"no downloaded model has a tokenizer of the {state.num_embeddings:,} tokens of {state.path}",
         hint="--tokenizer REF names a model that has it, --base REF the one it was trained from",
@@ -116,7 +118,7 @@ def _models_here() -> Iterator[tuple[str, Path]]:
 
 def _tokenizer_folder(ref: str) -> Path:
     """Folder that holds a tokenizer; unlike a model folder it needs no config.json."""
-    path = Path(ref).expanduser()
+    path = expanded(ref)
     if path.is_dir() and any((path / name).is_file() for name in _TOKENIZER_FILES):
         return path
     return read_layout(resolve_reference(ref)).backbone

@@ -1,6 +1,5 @@
 """Embed a text file in bounded memory: row i is line i, always."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from distilcse_cli import console
-from distilcse_cli.config import EncodeSettings
-from distilcse_cli.data.lines import BadLines, read_lines
+from distilcse_cli.config import EncodeSettings, TextSettings
+from distilcse_cli.data.every_line import lines
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import MAKE_ROOM, atomic_path
 from distilcse_cli.models.embed import Embedder
@@ -19,8 +18,6 @@ from distilcse_cli.models.rounds import embed_rounds
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.serving.formats import open_rows
-
-STDIN = Path("/dev/stdin")
 
 
 @dataclass(frozen=True)
@@ -46,17 +43,19 @@ def encode_file(
     settings: EncodeSettings,
     runtime: Runtime,
     *,
+    text: TextSettings | None = None,
     ranks: Ranks = ALONE,
 ) -> EncodeReport:
     """Embed every line of `source`, blank ones included, into `out`.
 
     Args:
-        source: text file, gzipped if it ends in `.gz`, or `STDIN`.
+        source: as `lines` reads it.
         encoder: any model.
         out: `.npy`, `.npz`, `.jsonl` or `.parquet`; it appears when it is complete.
         settings: length limit, normalization, dtype of the rows, size of the batches.
         runtime: device and number format of the matrix products.
-        ranks: processes that share the lines; all read `source`, rank 0 writes. Not with `STDIN`.
+        text: column and encoding of `source`.
+        ranks: processes that share the lines; all read `source`, which must be a file; rank 0 writes.
 
     Raises:
         UsageError: `out` has another suffix.
@@ -70,7 +69,7 @@ def encode_file(
         ranks.on_main(lambda: output.open(opened))
         embed_rounds(
             embedder,
-            lines(source),
+            lines(source, text),
             ranks,
             keep=lambda window, _: (window.embeddings, window.num_truncated),
             collect=output.add,
@@ -111,21 +110,3 @@ class _Output:
         if self._num_rows == 0:
             raise DataError(f"{self._source} has no lines", hint="a sentence a line is needed")
         return self._num_rows, self._num_truncated
-
-
-def lines(source: Path) -> Iterator[str]:
-    r"""Yield every line without its `\n` or `\r\n`, otherwise unchanged; blank and repeated lines stay.
-
-    Raises:
-        DataError: the file cannot be read, or a line is not UTF-8; its number is named.
-    """
-    for _, batch in read_lines(source, _KeepEveryLine("stop")):
-        for line in batch:
-            yield line.removesuffix("\r")
-
-
-class _KeepEveryLine(BadLines):
-    """Stops at a line that cannot be read. Leaving it out would shift the rows of all later lines."""
-
-    def meet(self, message: str) -> None:
-        raise DataError(message, hint="mend the line: encode skips none, so that row i is line i")

@@ -61,6 +61,7 @@ def extract(
     *,
     window_rows: int = WINDOW_ROWS,
     ranks: Ranks = ALONE,
+    wait: bool = False,
 ) -> EmbeddingStore:
     """Embed a corpus into the store `out`, or resume where an interrupted run stopped.
 
@@ -75,6 +76,7 @@ def extract(
         runtime: device and number format of the matrix products.
         window_rows: sentences that a process computes between two points at which a killed run can resume.
         ranks: processes that share the work; `out` must be on a file system that all of them see.
+        wait: if another process writes the same store, wait for it and use its rows.
 
     Raises:
         DataError: `out` holds something else, is being written by another process, or cannot be written; the
@@ -83,8 +85,9 @@ def extract(
     """
     out = Path(out)
     embedder = Embedder(encoder, runtime, settings)
+    wanted = _manifest(embedder, corpus, window_rows)
     with ExitStack() as held:
-        manifest = ranks.on_main(lambda: _begin(held, out, _manifest(embedder, corpus, window_rows), corpus))
+        manifest = ranks.on_main(lambda: _begin(held, out, wanted, corpus, wait=wait))
         if manifest is None:
             return open_store(out)
         first_row = manifest["rows_done"]
@@ -99,10 +102,10 @@ def extract(
     return EmbeddingStore(store.folder, store.embeddings, store.manifest, num_extracted=len(store) - first_row)
 
 
-def _begin(held: ExitStack, out: Path, wanted: dict[str, Any], corpus: Corpus) -> dict[str, Any] | None:
+def _begin(held: ExitStack, out: Path, wanted: dict[str, Any], corpus: Corpus, *, wait: bool) -> dict[str, Any] | None:
     """Lock the folder and prepare the files that the processes write; the manifest so far, None if all is done."""
     if not is_complete(out):
-        held.enter_context(locked(out))
+        held.enter_context(locked(out, wait=wait))
         _remove_leftovers(out)
     if is_complete(out):
         _check_complete(out, wanted)
@@ -141,6 +144,7 @@ def _manifest(embedder: Embedder, corpus: Corpus, window_rows: int) -> dict[str,
         "torch_version": torch.__version__,
         "numerics": NUMERICS,
         "distilcse_version": __version__,
+        **({"prompt": encoder.prompts.used} if encoder.prompts.used else {}),
     }
 
 

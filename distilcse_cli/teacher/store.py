@@ -23,7 +23,7 @@ import numpy as np
 from distilcse_cli import console, files
 from distilcse_cli.config import STORE_DTYPES
 from distilcse_cli.errors import DataError
-from distilcse_cli.files import read_json
+from distilcse_cli.files import read_json, require_fields
 
 if TYPE_CHECKING:
     from distilcse_cli.data.corpus import Corpus
@@ -104,13 +104,17 @@ def open_store(
     if corpus is not None:
         expected |= {"num_rows": len(corpus), "corpus_fingerprint": corpus.fingerprint}
     if teacher is not None:
-        expected |= {"pooling": teacher.pooling, "teacher_fingerprint": teacher.fingerprint}
+        expected |= {
+            "pooling": teacher.pooling,
+            "prompt": teacher.prompts.used or None,
+            "teacher_fingerprint": teacher.fingerprint,
+        }
     require_same(folder, manifest, expected)
     return EmbeddingStore(folder, embeddings, manifest)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest of this version, with all fields that give the array's shape.
+    """Read a manifest of this version, with all fields that are read without a comparison.
 
     Raises:
         DataError: not JSON, of a newer version, or a field is missing or of a wrong kind.
@@ -124,10 +128,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"{path} has format version {version}, this program reads up to {FORMAT_VERSION}",
             hint="pip install --upgrade distilcse",
         )
-    for field, least in (("num_rows", 1), ("width", 1), ("rows_done", 0)):
+    least_values = {"num_rows": 1, "width": 1, "rows_done": 0, "num_truncated": 0, "max_length": 1}
+    for field, least in least_values.items():
         value = manifest.get(field)
         if not isinstance(value, int) or value < least:
             raise DataError(f"{path}: {field} is {value!r}, but must be a whole number from {least}", hint=_REMAKE)
+    require_fields(path, manifest, {"normalized": bool}, hint=_REMAKE)
     if manifest.get("dtype") not in STORE_DTYPES:
         raise DataError(
             f"{path}: dtype is {manifest.get('dtype')!r}, but must be one of {', '.join(STORE_DTYPES)}", hint=_REMAKE
@@ -136,19 +142,29 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[None]:
+def locked(out: Path, *, wait: bool = False) -> Iterator[None]:
     """Make the folder and keep other extractions out of it. The lock ends with its process.
+
+    With `wait`, it waits for the other one's end, and says so.
 
     If the block fails before any row counts, its files are removed: the folder is as it was before.
 
     Raises:
         DataError: the folder cannot be made, or another extraction is writing to it.
     """
+
+    def say() -> None:
+        console.log(f"waiting for another process that is extracting into {out}")
+
     with ExitStack() as held:
         try:
             was_there = out.exists()
-            out.mkdir(parents=True, exist_ok=True)
-            has_locks = held.enter_context(files.lock(out / LOCK))
+            has_locks, gone = None, (FileNotFoundError,) if wait else ()
+            while has_locks is None:
+                out.mkdir(parents=True, exist_ok=True)
+                # a process that fails takes its folder along while this one waits
+                with suppress(*gone):
+                    has_locks = held.enter_context(files.lock(out / LOCK, on_wait=say if wait else None))
         except files.Busy as error:
             raise DataError(f"another extraction is writing to {out}", hint="wait until it ends") from error
         except OSError as error:

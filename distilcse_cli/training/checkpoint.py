@@ -8,18 +8,29 @@ step-00000500/
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from distilcse_cli.errors import DataError
-from distilcse_cli.files import atomic_folder, read_json, write_json
+from distilcse_cli.files import atomic_folder, read_json, require_fields, write_json
+from distilcse_cli.training.state import Tally
 
 FORMAT_VERSION = 3
 NUM_KEPT = 2
 STATE = "state.json"
+_NUMBER = (int, float)
+_FACTS = {
+    **{"run": str, "identity": dict, "step": int, "tally": dict, "selection": dict},
+    **{"metrics_bytes": int, "speed_bytes": int, "seconds": _NUMBER, "seconds_marked": _NUMBER},
+}
+_PARTS: dict[str, dict[str, Any]] = {
+    "tally": dict.fromkeys((field.name for field in fields(Tally)), _NUMBER),
+    "selection": {"best_score": (*_NUMBER, type(None)), "best_step": int, "ended": bool},
+}
+"""What `state.json` has to hold."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class Checkpoints:
         Raises:
             DataError: it cannot be written; earlier checkpoints are untouched.
         """
-        target = self.folder / f"step-{step:08d}"
+        target = self._folder_of(step)
         if target.exists():
             _remove(target)
         with atomic_folder(target) as folder:
@@ -80,13 +91,22 @@ class Checkpoints:
         steps = self._steps()
         if not steps:
             return None
-        facts = read_json(steps[-1] / STATE)
+        file = steps[-1] / STATE
+        facts = read_json(file)
         version = facts.get("format_version")
         if version != FORMAT_VERSION:
             raise DataError(
                 f"{steps[-1]} has format version {version}, this program reads {FORMAT_VERSION}",
                 hint="finish it with the release that started it, or start anew with --overwrite",
             )
+        hint = f"remove {steps[-1]} to use the one before, or start anew with --overwrite"
+        require_fields(file, facts, _FACTS, hint=hint)
+        for name, kinds in _PARTS.items():
+            require_fields(file, facts[name], kinds, hint=hint)
+            if facts[name].keys() - kinds:
+                raise DataError(f"{file}: {name} has unknown fields, so the file is damaged", hint=hint)
+        if file.parent != self._folder_of(facts["step"]) or facts["selection"]["best_step"] > facts["step"]:
+            raise DataError(f"{file}: step or best_step is of another checkpoint", hint=hint)
         return Checkpoint(steps[-1], facts)
 
     def facts(self) -> list[dict[str, Any]]:
@@ -95,6 +115,9 @@ class Checkpoints:
 
     def __bool__(self) -> bool:
         return bool(self._steps())
+
+    def _folder_of(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
 
     def _steps(self) -> list[Path]:
         if not self.folder.is_dir():

@@ -111,7 +111,8 @@ class SharedEmbedder:
         self, sentences: Sequence[str], encoder: SentenceEncoder, runtime: Runtime, ranks: Ranks = ALONE
     ) -> None:
         self._num_sentences = len(sentences)
-        self._tokens = tokenize(ranks.share(list(sentences)), encoder.tokenizer, encoder.max_length)
+        mine = ranks.share(list(sentences))
+        self._tokens = tokenize(mine, encoder.tokenizer, encoder.max_length, encoder.prompts.used)
         self._runtime = runtime
         self._ranks = ranks
 
@@ -231,7 +232,7 @@ def accuracy(embeddings: np.ndarray, rows: np.ndarray) -> float:
 
     Args:
         embeddings: (S, H) of any length.
-        rows: (N, 2 or 3) numbers of anchors, positives and hard negatives.
+        rows: (N, 2 or more) numbers of anchors, positives and hard negatives.
     """
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     keys = rows[:, 1:].T.reshape(-1)

@@ -27,6 +27,7 @@ from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.ranks import Ranks
+from distilcse_cli.rendezvous import MINUTES
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.agreement import agreement
 from distilcse_cli.training.bank import MemoryBank
@@ -198,6 +199,7 @@ def run(
     corpus_settings: CorpusSettings,
     device: str | None = None,
     compute_dtype: str = "auto",
+    rendezvous_timeout: float = MINUTES,
     resume: bool = False,
     overwrite: bool = False,
 ) -> DistillReport:
@@ -215,6 +217,7 @@ def run(
         typed={**sources.typed(), **asdict(corpus_settings)},
         device=device,
         compute_dtype=compute_dtype,
+        rendezvous_timeout=rendezvous_timeout,
         resume=resume,
         overwrite=overwrite,
     )

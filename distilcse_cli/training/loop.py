@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from distilcse_cli.ranks import Ranks, sum_gradients
+from distilcse_cli.signals import StopWish
 from distilcse_cli.training.objective import Objective
 from distilcse_cli.training.state import TrainState
 from distilcse_cli.training.steps import (
     StepRecord,
-    StopWish,
     cosine_with_warmup,
     interrupted,
     require_finite,

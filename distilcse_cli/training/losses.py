@@ -174,7 +174,11 @@ class Targets:
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss that `--loss` can name. A new one needs its function, a row below, and its name in `settings.LOSSES`."""
+    """A loss that `--loss` can name.
+
+    A new one needs its function, a row below, and its name in `settings.LOSSES`; one that reads the `bank` also
+    in `settings.CONTRASTIVE_LOSSES`, else it gets no bank.
+    """
 
     compute: Callable[[Tensor, Targets], Tensor]
     """From the (B, D) student rows to the mean over them."""

@@ -1,28 +1,30 @@
-"""What a run writes down: metrics, curves, and numbers that show whether the student still learns.
+"""What a run writes down: metrics, and numbers that show whether the student still learns.
 
 `metrics.jsonl` has a line for each step and each evaluation, and nothing that depends on the clock:
 a resumed run writes the same file as an uninterrupted one. `speed.jsonl` has what does depend on it.
-`curves.png` shows both kinds of lines.
 """
 
+import errno
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from distilcse_cli.errors import UsageError
-from distilcse_cli.files import atomic_path
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from distilcse_cli import console
+from distilcse_cli.errors import DataError, UsageError
 
 COLLAPSED_SPREAD = 0.05
 COLLAPSED_RANK = 2.0
 COSINES = {"teacher_cosine": "mean cosine to teacher", "positive_cosine": "mean cosine of anchor and positive"}
+_NUMBERS_OF = {
+    "step": ("loss", "scale", "grad_norm"),
+    "evaluation": ("dev_score", "effective_rank"),
+}
+"""What the report and the curves read, by kind of record."""
+_ANEW = "start the run anew with --overwrite"
 _MOST_ROWS = 2048
-_LARGEST_WINDOW = 50
 
 
 def spread(embeddings: np.ndarray) -> float:
@@ -64,22 +66,35 @@ class JsonLines:
     Args:
         path: made if missing.
         size: bytes of the file to keep. Lines that a killed run wrote after its checkpoint are dropped.
+
+    Raises:
+        DataError: the file has fewer bytes.
     """
 
     def __init__(self, path: Path, size: int = 0) -> None:
+        if size and (not path.is_file() or path.stat().st_size < size):
+            raise DataError(f"{path} has lost lines that its checkpoint counts", hint=_ANEW)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
+        self._file = path.open("a+b", buffering=0)
         self._file.truncate(size)
         self._file.seek(0, os.SEEK_END)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append one record. NaN and infinity are refused."""
-        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
-        self._file.flush()
+        """Append one record. NaN and infinity are refused.
+
+        Raises:
+            DataError: the disk is full. The run can be resumed: lines after its checkpoint are dropped then.
+        """
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        try:
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            hint = "make room, then continue with --resume"
+            raise DataError(f"cannot write {self._file.name}: {error.strerror}", hint=hint) from error
 
     def sync(self) -> int:
         """Make all lines survive a power cut. Returns the file's size."""
-        self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
 
@@ -88,9 +103,28 @@ class JsonLines:
         self._file.close()
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """All records of a file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def read_json_lines(path: Path, size: int | None = None) -> list[dict[str, Any]]:
+    """All records of a run's `metrics.jsonl`, or those of its first bytes.
+
+    Raises:
+        DataError: the file is missing or damaged; the line is named.
+    """
+    try:
+        lines = path.read_bytes()[:size].splitlines()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}", hint=_ANEW) from error
+    return [_record(path, number, line) for number, line in enumerate(lines, start=1)]
+
+
+def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+        values = [record[name] for name in ("step", *_NUMBERS_OF[record["kind"]])]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        values = [None]
+    if not all(isinstance(value, int | float) for value in values):
+        raise DataError(f"{path}, line {number}, is damaged: it is no record of a run", hint=_ANEW)
+    return dict(record)
 
 
 def require_tensorboard() -> None:
@@ -146,14 +180,24 @@ class Journal:
 
     def __init__(self, metrics: Path, speed: Path, tensorboard: Path | None, facts: dict[str, Any], step: int) -> None:
         self._metrics = JsonLines(metrics, facts.get("metrics_bytes", 0))
+        # damage is found now, and not when the run has ended
+        steps = [record["step"] for record in read_json_lines(metrics) if record["kind"] == "step"]
+        if len(steps) != step or steps != list(range(1, step + 1)):
+            raise DataError(f"{metrics} has not every step from 1 to {step}, as its checkpoint says", hint=_ANEW)
         self._speed = JsonLines(speed, facts.get("speed_bytes", 0))
         self._tensorboard = TensorBoard(tensorboard, step) if tensorboard else None
 
     def write(self, record: dict[str, Any]) -> None:
         """Write a step, an evaluation or, into its own file, a speed, by the record's `kind`."""
-        (self._speed if record["kind"] == "speed" else self._metrics).write(record)
-        if self._tensorboard:
-            self._tensorboard.write(record)
+        if record["kind"] != "speed":
+            self._metrics.write(record)
+        try:
+            if record["kind"] == "speed":
+                self._speed.write(record)
+            if self._tensorboard:
+                self._tensorboard.write(record)
+        except (DataError, OSError) as error:  # nothing depends on these files
+            console.warn(f"the log misses step {record['step']}: {error}")
 
     def sync(self) -> dict[str, int]:
         """Make all lines survive a power cut. Returns what a checkpoint has to know."""
@@ -166,87 +210,3 @@ class Journal:
         for file in (self._metrics, self._speed, self._tensorboard):
             if file:
                 file.close()
-
-
-def draw_curves(records: list[dict[str, Any]], path: Path, *, dev_measure: str) -> None:
-    """Draw loss, score, cosines, scale, gradient and rank over the steps.
-
-    Args:
-        records: those of `metrics.jsonl`.
-        path: the PNG file.
-        dev_measure: what the development score is.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    steps = [record for record in records if record["kind"] == "step"]
-    evaluations = [record for record in records if record["kind"] == "evaluation"]
-    figure = Figure(figsize=(14, 7), layout="constrained")
-    FigureCanvasAgg(figure)
-    loss, score, cosine, gradient, scale, rank = figure.subplots(2, 3, sharex=True).flat
-    _draw_steps(loss, steps, "loss", "C0")
-    loss.set(title="loss")
-    _draw_steps(gradient, steps, "grad_norm", "C4")
-    norms = [record["grad_norm"] for record in steps if record["grad_norm"] > 0]
-    if norms and max(norms) > 20 * min(norms):
-        gradient.set_yscale("log")
-    gradient.set(title="norm of the gradient, before clipping")
-    for color, (name, words) in zip(("C5", "C6"), COSINES.items(), strict=True):
-        if steps and name in steps[0]:
-            _draw_steps(cosine, steps, name, color, words)
-    cosine.set(title="cosines of the training sentences")
-    scale.plot([record["step"] for record in steps], [record["scale"] for record in steps], color="C1")
-    scale.set(title="logit scale")
-    scale.ticklabel_format(axis="y", useOffset=False)
-    _draw_evaluations(score, evaluations, "dev_score", "C2")
-    dev_set = evaluations[0]["dev_set"] if evaluations else "no development score"
-    score.set(title=f"{dev_set}\n{dev_measure}".strip())
-    _draw_evaluations(rank, evaluations, "effective_rank", "C3")
-    rank.set(title="effective rank of the development embeddings")
-    rank.set_ylim(0, 1.25 * max((record["effective_rank"] for record in evaluations), default=1.0))
-    for axes in (loss, score, cosine, gradient, scale, rank):
-        axes.grid(alpha=0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    for axes in (gradient, scale, rank):
-        axes.set_xlabel("step")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-
-
-def _draw_steps(axes: "Axes", steps: list[dict[str, Any]], name: str, color: str, label: str = "") -> None:
-    """Draw a number of each step in a pale color, with its running mean on top."""
-    numbers, values = [record["step"] for record in steps], [record[name] for record in steps]
-    window = max(1, min(_LARGEST_WINDOW, len(values) // 20))
-    axes.plot(numbers, values, color=color, alpha=0.3, linewidth=0.8)
-    axes.plot(numbers, _smooth(values, window), color=color, label=label or f"mean of {window} steps")
-    axes.legend(frameon=False)
-
-
-def _draw_evaluations(axes: "Axes", evaluations: list[dict[str, Any]], name: str, color: str) -> None:
-    """Draw a number of each evaluation, and mark the one with the best score."""
-    if not evaluations:
-        axes.text(0.5, 0.5, "no evaluation", ha="center", va="center", transform=axes.transAxes)
-        return
-    at, values = [record["step"] for record in evaluations], [record[name] for record in evaluations]
-    axes.plot(at, values, color=color, marker="o", markersize=3)
-    best = max(evaluations, key=lambda record: record["dev_score"])
-    axes.plot(best["step"], best[name], color=color, marker="o", markersize=7, linestyle="none")
-    axes.annotate(
-        f"{best[name]:.2f} after step {best['step']:,}, the best",
-        (best["step"], best[name]),
-        textcoords="offset points",
-        # toward the middle, so that the words stay within the frame
-        xytext=(-8, 8) if best["step"] > sum(at) / len(at) else (8, 8),
-        ha="right" if best["step"] > sum(at) / len(at) else "left",
-    )
-    axes.margins(y=0.25)
-
-
-def _smooth(values: list[float], window: int) -> list[float]:
-    """The mean of each value and those before it, at most `window` together."""
-    means, total = [], 0.0
-    for index, value in enumerate(values):
-        total += value - (values[index - window] if index >= window else 0.0)
-        means.append(total / min(index + 1, window))
-    return means

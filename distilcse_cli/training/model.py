@@ -48,6 +48,7 @@ class StudentModel(nn.Module):
 
     def __init__(self, encoder: SentenceEncoder, scale: Scale, teacher_dim: int | None = None) -> None:
         super().__init__()
+        encoder.require_trainable()
         self.scale = scale
         self.encoder = encoder
         width = encoder.embedding_dim
@@ -92,4 +93,6 @@ class StudentModel(nn.Module):
             normalize=encoder.normalize,
             max_length=encoder.max_length,
             source=encoder.source,
+            prompts=encoder.prompts,
+            reads_padding=encoder.reads_padding,
         )

@@ -127,4 +127,5 @@ class Objective(ABC):
 def tokens_of(sentences: Corpus, encoder: SentenceEncoder, max_length: int, ranks: Ranks) -> TokenStore:
     """Token rows of an encoder, cut to `max_length` tokens: made by rank 0 or found, and opened by every process."""
     limit = min(max_length, encoder.max_length)
-    return open_tokens(ranks.on_main(lambda: tokenize_corpus(sentences, encoder.tokenizer, limit).folder))
+    prompt = encoder.prompts.used
+    return open_tokens(ranks.on_main(lambda: tokenize_corpus(sentences, encoder.tokenizer, limit, prompt).folder))

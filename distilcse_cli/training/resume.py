@@ -24,17 +24,19 @@ from typing import Any
 
 from distilcse_cli import console
 from distilcse_cli.errors import DataError, UsageError
-from distilcse_cli.files import read_json
+from distilcse_cli.files import read_json, require_fields
 from distilcse_cli.ranks import Ranks
 from distilcse_cli.training.checkpoint import Checkpoint
 from distilcse_cli.training.dev import DevSet
 from distilcse_cli.training.objective import Objective
+from distilcse_cli.training.report import Report
 from distilcse_cli.training.run_folder import FACTS, RunFolder
 from distilcse_cli.training.state import TrainState
 from distilcse_cli.training.steps import Interrupted
 
 FREE_TO_CHANGE = ("micro_batch_tokens", "save_every", "tensorboard")
 """Settings that change no number of the result."""
+_ANEW = "start anew with --overwrite"
 
 
 def enter(
@@ -84,7 +86,23 @@ def _finished(folder: RunFolder, checkpoint: Checkpoint | None) -> dict[str, Any
         return None
     facts = read_json(path)
     # a checkpoint of the same run: it was killed after its last write, before it removed its work folder
+    for name in ("asked", "settings"):  # which those of early releases have not
+        require_fields(path, {name: facts.get(name, {})}, {name: dict}, hint=_ANEW)
     return facts if checkpoint is None or checkpoint.facts["run"] == facts.get("run") else None
+
+
+def report_of(finished: dict[str, Any], stage: type[Objective], folder: RunFolder) -> Report:
+    """The report of a finished student.
+
+    Raises:
+        DataError: its `distilcse.json` has none, or a damaged one.
+    """
+    path = folder.out / FACTS
+    require_fields(path, finished, {"result": dict}, hint=_ANEW)
+    try:
+        return stage.report_type.from_dict(finished["result"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: result is damaged: {error}", hint=_ANEW) from error
 
 
 def asked(typed: dict[str, Any]) -> dict[str, Any]:
@@ -178,7 +196,7 @@ def hint_at_resume(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
     try:
         yield
     except (Interrupted, KeyboardInterrupt) as error:
-        stopped = error if isinstance(error, Interrupted) else Interrupted("stopped", SIGINT)
+        stopped = error if isinstance(error, Interrupted) else Interrupted("stopped", getattr(error, "by", SIGINT))
         if not ranks.is_main:
             sys.exit(stopped.exit_code)
         if folder.checkpoints:

@@ -1,6 +1,5 @@
 """A run of any objective, from its settings to the student folder: lock, resume, train, keep the best student."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -14,13 +13,15 @@ from distilcse_cli.files import write_toml
 from distilcse_cli.models.folder import save_student
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.ranks import Ranks, joined, own_device
+from distilcse_cli.rendezvous import MINUTES
 from distilcse_cli.runtime import Runtime, choose_runtime, set_seed
 from distilcse_cli.setting import settings_of
 from distilcse_cli.training import resume as resuming
 from distilcse_cli.training.checkpoint import Checkpoint, load_tensors
+from distilcse_cli.training.curves import draw_curves
 from distilcse_cli.training.dev import DevSet, choose_dev
 from distilcse_cli.training.loop import train
-from distilcse_cli.training.metrics import draw_curves, read_json_lines, require_tensorboard
+from distilcse_cli.training.metrics import read_json_lines, require_tensorboard
 from distilcse_cli.training.model import StudentModel
 from distilcse_cli.training.objective import Objective
 from distilcse_cli.training.report import Report, model_card
@@ -50,6 +51,7 @@ def run(
     typed: dict[str, Any],
     device: str | None = None,
     compute_dtype: str = "auto",
+    rendezvous_timeout: float = MINUTES,
     resume: bool = False,
     overwrite: bool = False,
 ) -> Any:
@@ -62,6 +64,7 @@ def run(
         settings: those of the stage.
         typed: names and values of everything else that the user chose, such as models and data.
         device, compute_dtype: as for `choose_runtime`.
+        rendezvous_timeout: minutes to wait for the other processes.
         resume: continue an interrupted run; if there is none, start one.
         overwrite: replace the student in `out`, and start an interrupted run anew.
 
@@ -78,12 +81,12 @@ def run(
         require_tensorboard()
     folder, asked = RunFolder(out), resuming.asked(typed)
     wanted = resuming.as_typed(stage.name, asked, asdict(settings))
-    with joined(runtime) as ranks, resuming.hint_at_resume(folder, ranks), ExitStack() as held:
+    with joined(runtime, rendezvous_timeout) as ranks, resuming.hint_at_resume(folder, ranks), ExitStack() as held:
         ranks.on_main(lambda: held.enter_context(folder.locked()))
         finished, checkpoint = ranks.on_main(lambda: resuming.enter(folder, wanted, resume=resume, overwrite=overwrite))
         if finished:
             console.log(f"{out} is already finished: nothing to do")
-            return stage.report_type.from_dict(finished["result"])
+            return resuming.report_of(finished, stage, folder)
         console.log(f"computing on {runtime}{ranks}")
         objective = open_objective(runtime, ranks)
         dev = choose_dev(objective.student, runtime, ranks, fallback=objective.dev_fallback, unit=objective.unit)
@@ -95,7 +98,14 @@ def run(
 
 def models_as_typed(student: ModelRef, teacher: ModelRef | None) -> dict[str, Any]:
     """What the user chose about the models, under the names of the options; for `typed`."""
+    prompts = {
+        "prompt": student.prompt,
+        "prompt_name": student.prompt_name,
+        "teacher_prompt": teacher and teacher.prompt,
+        "teacher_prompt_name": teacher and teacher.prompt_name,
+    }
     return {
+        **{name: value for name, value in prompts.items() if value is not None},
         "pooler": student.pooler,
         "teacher_pooler": teacher and teacher.pooler,
         "revision": student.revision,
@@ -163,11 +173,11 @@ def _keeping_last_good(folder: RunFolder, model: StudentModel, ranks: Ranks) -> 
     try:
         yield
     except NonFiniteLoss as error:
-        rescued = folder.out.with_name(folder.out.name + ".last-good")
+        encoder, card = model.encoder.cpu(), f"Stopped: {error.message}\n"
         if ranks.is_main:
-            shutil.rmtree(rescued, ignore_errors=True)
-            save_student(model.encoder.cpu(), rescued, card=f"Stopped: {error.message}\n", settings={})
-        raise NonFiniteLoss(f"{error.message}; the last good student is in {rescued}", hint=error.hint) from error
+            folder.publish(lambda path: save_student(encoder, path, card=card, settings={}), folder.last_good)
+        message = f"{error.message}; the last good student is in {folder.last_good}"
+        raise NonFiniteLoss(message, hint=error.hint) from error
 
 
 def _finish(

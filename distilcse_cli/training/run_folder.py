@@ -2,9 +2,13 @@
 
 OUT/            the student with the best development score, whole, once the run has ended
 OUT.last/       the student of the last step, if that is another one
+OUT.last-good/  the student before the loss was no longer finite
 OUT.run/        while the run lasts: checkpoints/, best/, distilcse.toml, metrics.jsonl, speed.jsonl, tensorboard/
+
+A folder is ours by what is in it, not by its name: students have a `distilcse.json`, OUT.run has our lock file.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,24 +16,36 @@ from pathlib import Path
 
 from distilcse_cli import console
 from distilcse_cli.errors import DataError
-from distilcse_cli.files import Busy, fsync, lock, read_json
+from distilcse_cli.files import RECORD, Busy, fill, fsync, lock, read_json
+from distilcse_cli.paths import ANOTHER, content, folder_target, is_mount
 from distilcse_cli.training.checkpoint import Checkpoints
 
-FACTS = "distilcse.json"
+FACTS = RECORD
 SETTINGS = "distilcse.toml"
 LOCK = ".lock"
+STAGING = ".distilcse"
+"""In a student folder that is a mount point: where a new student is written, before it replaces the old one."""
+_OURS = (
+    *(SETTINGS, "metrics.jsonl", "speed.jsonl", "curves.png", "tensorboard", "checkpoints", "best", ".done"),
+    *("new", "replaced", ".*.tmp-*"),
+)
+"""Patterns of all that a run makes in its work folder."""
 
 
 class RunFolder:
     """The folders of one run.
 
     Args:
-        out: folder for the student.
+        out: folder for the student. A link is followed: the other folders are beside the one it leads to.
+
+    Raises:
+        UsageError, DataError: `out` cannot be a folder.
     """
 
     def __init__(self, out: Path) -> None:
-        self.out = out
+        self.out = out = folder_target(out)
         self.last = out.with_name(out.name + ".last")
+        self.last_good = out.with_name(out.name + ".last-good")
         self.work = out.with_name(out.name + ".run")
         self.checkpoints = Checkpoints(self.work / "checkpoints")
         self.settings = self.work / SETTINGS
@@ -52,8 +68,9 @@ class RunFolder:
         """Keep other runs out while the block runs. A run that failed before its first step leaves no trace.
 
         Raises:
-            DataError: another run works here, or the folder cannot be made.
+            DataError: another run works here, the folder is not ours, or it cannot be made.
         """
+        self._require_own_work()
         with ExitStack() as held:
             try:
                 self.work.mkdir(parents=True, exist_ok=True)
@@ -74,6 +91,14 @@ class RunFolder:
                         (self.work / LOCK).unlink()
                         self.work.rmdir()  # fails if another run has just made a lock file of the same name
 
+    def _require_own_work(self) -> None:
+        """Check that the work folder is ours or empty, and on the disk of the student, so that it can be renamed."""
+        if self.work.is_symlink() or is_mount(self.work):
+            hint = f"remove it, or {ANOTHER}"
+            raise DataError(f"{self.work} is a link or a mount point, but has to be a folder beside OUT", hint=hint)
+        if self.work.is_dir() and self._content() and not ((self.work / LOCK).exists() or self.checkpoints):
+            raise DataError(f"{self.work} holds files that are not of a run", hint=f"move them away, or {ANOTHER}")
+
     def require_free(self, *, overwrite: bool, own_run: str | None) -> None:
         """Check that nothing is in the way of the students.
 
@@ -85,30 +110,54 @@ class RunFolder:
             DataError: something is in the way.
         """
         for folder in (self.out, self.last):
-            if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            if not self._is_taken(folder):
                 continue
-            is_student = (folder / FACTS).exists()
             # a run may be killed after it has written its last student, before its best one
-            if own_run and is_student and read_json(folder / FACTS).get("run") == own_run:
+            if own_run and any(read_json(facts).get("run") == own_run for facts in self._facts(folder)):
                 continue
             if not overwrite:
-                raise DataError(f"--out {folder} is not an empty folder", hint="choose another --out, or --overwrite")
-            if not is_student:
-                raise DataError(
-                    f"{folder} is no student of ours, so --overwrite leaves it alone", hint="choose another --out"
-                )
+                raise DataError(f"--out {folder} is not an empty folder", hint=f"{ANOTHER}, or --overwrite")
+            self._require_student(folder)
+        if self._is_taken(self.last_good):
+            self._require_student(self.last_good)
+
+    def _is_taken(self, folder: Path) -> bool:
+        if not folder.is_dir():
+            return os.path.lexists(folder)
+        return any(path.name != STAGING for path in content(folder)) or bool(self._facts(folder))
+
+    def _facts(self, folder: Path) -> list[Path]:
+        """The records of the students in a folder: the present one, and one that was about to replace it."""
+        return [path for path in (folder / FACTS, folder / STAGING / "new" / FACTS) if path.is_file()]
+
+    def _require_student(self, folder: Path) -> None:
+        if not self._facts(folder):
+            raise DataError(f"{folder} is no student of ours, so it is left alone", hint=ANOTHER)
 
     def publish(self, write: Callable[[Path], None], target: Path) -> None:
         """Write a student and put it at `target` in one step, replacing what is there.
 
+        A mount point cannot be renamed: there, the files of the old student give way to the new ones, whose
+        record comes last. A run that is killed meanwhile does it again when it is resumed.
+
         Args:
             write: writes the folder at the path it gets, which does not exist.
-            target: `out` or `last`.
+            target: `out`, `last` or `last_good`.
         """
-        new, replaced = self.work / "new", self.work / "replaced"
+        must_fill = is_mount(target)
+        place = target / STAGING if must_fill else self.work
+        new, replaced = place / "new", place / "replaced"
         for leftover in (new, replaced):
             shutil.rmtree(leftover, ignore_errors=True)
         write(new)
+        if must_fill:
+            replaced.mkdir()
+            for path in content(target):
+                if path != place:
+                    path.rename(replaced / path.name)
+            fill(target, new)
+            shutil.rmtree(place)
+            return
         if target.exists():
             target.rename(replaced)
         new.rename(target)
@@ -121,9 +170,10 @@ class RunFolder:
                 path.unlink()
 
     def clear(self) -> None:
-        """Empty the work folder, but for the lock."""
-        for path in self._content():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        """Empty the work folder, but for the lock and for files that somebody else has put there."""
+        for name in _OURS:
+            for path in self.work.glob(name):
+                path.unlink() if path.is_symlink() or path.is_file() else shutil.rmtree(path)
 
     def remove_work(self) -> None:
         """Remove the work folder. The checkpoints disappear first and at once, so that none is ever half removed."""

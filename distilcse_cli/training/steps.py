@@ -1,16 +1,15 @@
 """Steps: which rows each one takes, its learning rate, its record, and how a run is asked to stop."""
 
 import math
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 
 import numpy as np
 
 from distilcse_cli.errors import DistilCSEError
+from distilcse_cli.signals import StopWish, end, handled
 
 WINDOW_BATCHES = 64  # a window of 64 batches leaves under 3 % padding on news text
 
@@ -147,30 +146,22 @@ class Interrupted(DistilCSEError):
         self.exit_code = 128 + by.value
 
 
-@dataclass
-class StopWish:
-    """Which signal asked this process to stop; None so far."""
-
-    by: signal.Signals | None = None
-
-
 @contextmanager
 def stop_wishes() -> Iterator[StopWish]:
-    """Catch the first SIGINT or SIGTERM in the block, for the loop to read after a step; a second ends the process."""
+    """Catch the first signal in the block, for the loop to read after a step; another one ends the process.
+
+    A second SIGHUP does not: a closed terminal may send two.
+    """
     wish = StopWish()
 
-    def note(number: int, _frame: FrameType | None) -> None:
-        if wish.by is not None:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        wish.by = signal.Signals(number)
+    def note(number: signal.Signals) -> None:
+        if wish.by is None:
+            wish.by = number
+        elif number != getattr(signal, "SIGHUP", None):
+            end(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled(note):
         yield wish
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def interrupted(record: StepRecord, wish: StopWish) -> Interrupted:

@@ -66,7 +66,7 @@ class Teacher:
 
         folder, is_made = self._ranks.on_main(find)
         if not is_made:
-            extract(self.encoder(), corpus, folder, EncodeSettings(), runtime, ranks=self._ranks)
+            extract(self.encoder(), corpus, folder, EncodeSettings(), runtime, ranks=self._ranks, wait=True)
         return open_store(folder)
 
     def facts(self) -> dict[str, Any]:
@@ -126,6 +126,7 @@ class LiveTeacher:
     """
 
     def __init__(self, encoder: SentenceEncoder, tokens: TokenRows, runtime: Runtime, ranks: Ranks = ALONE) -> None:
+        encoder.require_trainable()
         self.width = encoder.embedding_dim
         self._encoder = encoder.to(runtime.torch_device()).train()
         self._tokens = tokens

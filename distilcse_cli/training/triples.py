@@ -24,6 +24,7 @@ from distilcse_cli.data.triplets import Triplets, open_triplets, prepare_triplet
 from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.ranks import Ranks
+from distilcse_cli.rendezvous import MINUTES
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.agreement import Agreement, agreement
 from distilcse_cli.teacher.store import EmbeddingStore
@@ -153,7 +154,7 @@ class Triples(Objective):
             loss = contrastive_loss(
                 anchors[row],
                 positives,
-                negatives[0] if negatives else positives[:0],
+                torch.cat(negatives) if negatives else positives[:0],
                 scale=model.scale(),
                 own=row,
                 hidden=hidden,
@@ -219,6 +220,7 @@ def run(
     triplet_settings: TripletSettings,
     device: str | None = None,
     compute_dtype: str = "auto",
+    rendezvous_timeout: float = MINUTES,
     resume: bool = False,
     overwrite: bool = False,
 ) -> FinetuneReport:
@@ -236,6 +238,7 @@ def run(
         typed={**sources.typed(), **asdict(triplet_settings)},
         device=device,
         compute_dtype=compute_dtype,
+        rendezvous_timeout=rendezvous_timeout,
         resume=resume,
         overwrite=overwrite,
     )

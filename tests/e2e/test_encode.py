@@ -1,4 +1,5 @@
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ USAGE_ERRORS = {
     "out without a format": ["encode", "text.txt", "--model", "m", "--out", "rows.txt"],
     "no out for stdin": ["encode", "--model", "m"],
     "no out for stdin as -": ["encode", "-", "--model", "m", "--overwrite"],
-    "unknown pooling": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--pooler", "max"],
+    "unknown pooling": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--pooler", "nonesuch"],
     "unknown number format": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--dtype", "int8"],
     "unknown product format": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--compute-dtype", "tf32"],
     "no tokens": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--batch-tokens", "0"],
@@ -81,3 +82,48 @@ def test_usage_errors_are_one_line_each_and_do_not_load_torch(tmp_path: Path, ho
     assert len(errors) == len(USAGE_ERRORS)
     assert all(line.startswith("error: ") for line in errors)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.jsonl", "text.txt"]
+
+
+def test_stdin_is_read_from_where_it_stands(
+    tmp_path: Path,
+    tiny: Callable[..., Path],
+    home: Path,  # noqa: ARG001
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("a header\nthe cat sleeps\na dog\n", encoding="utf-8")
+    command = [sys.executable, "-m", "distilcse_cli", "encode", "--model", str(tiny("bert")), "--out", "rows.npy"]
+    for extra in ([], ["/dev/stdin"]):
+        with text.open("rb", buffering=0) as stdin:
+            stdin.read(len("a header\n"))
+            done = subprocess.run([*command, *extra], stdin=stdin, cwd=tmp_path, capture_output=True, text=True)
+        assert done.stdout.startswith("rows.npy: 2 rows"), done.stderr
+    with text.open("rb", buffering=0) as stdin:
+        stdin.read(1)
+        command = [sys.executable, "-m", "distilcse_cli", "extract", "--teacher", str(tiny("bert"))]
+        extract = [*command, "--corpus", "/dev/stdin", "--out", "o"]
+        done = subprocess.run(extract, stdin=stdin, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "error: /dev/stdin has been read in part" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["/dev/stdin", "pipe", "-"])
+def test_several_processes_cannot_share_a_stream(distilcse: Command, tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = distilcse("encode", name, "--model", "m", "--out", "rows.npy", "--nproc", 2, input="a\nb\n", code=2)
+    assert done.stderr.startswith("error: several processes cannot share ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_column_of_a_table_is_embedded_when_it_is_named(
+    distilcse: Command, tmp_path: Path, tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILCSE_MODEL", str(tiny("bert")))
+    (tmp_path / "lines.txt").write_text("the cat sleeps\na dog\n", encoding="utf-16")
+    (tmp_path / "t.csv.xz").write_bytes(lzma.compress(b"id;body\n1;the cat sleeps\n2;a dog\n"))
+    done = distilcse("encode", "t.csv.xz", code=3)
+    assert "error: t.csv.xz is a table (csv), but a sentence a line is needed" in done.stderr
+    distilcse("encode", "t.csv.xz", "--text-column", "body")
+    done = distilcse("encode", "lines.txt", code=3)
+    assert done.stderr.endswith("is UTF-16 by its byte order mark, not UTF-8 (--encoding utf-16 reads it)\n")
+    distilcse("encode", "lines.txt", "--encoding", "utf-16", "--out", "lines.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "t.npy"), np.load(tmp_path / "lines.npy"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from distilcse_cli import __version__
+from distilcse_cli.__main__ import run
 
 pytestmark = pytest.mark.e2e
 Distilcse = Callable[..., subprocess.CompletedProcess[str]]
@@ -71,6 +72,24 @@ def test_env_as_json_has_the_same_facts_and_no_secrets_either(distilcse: Distilc
     assert facts["data_home_free_bytes"] > 0
     assert facts["packages"]["torch"] == importlib.metadata.version("torch")
     assert facts["torch_threads"] >= 1
+
+
+def test_env_reports_where_no_home_folder_is_known(distilcse: Distilcse) -> None:
+    done = distilcse("env", env={**os.environ, "DISTILCSE_HOME": "~nosuchuser/home"})
+    assert rows(done.stdout)["data home"] == "unknown: ~nosuchuser/home: no home folder is known for ~"
+    assert rows(done.stdout)["downloaded"] == "nothing"
+
+
+def test_a_variable_that_should_be_a_number_and_is_none_is_ignored_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["distilcse", "--version"])
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "abc")
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "20")
+    assert run() == 0
+    assert capsys.readouterr().err == "warning: HF_HUB_DOWNLOAD_TIMEOUT is 'abc', which is no number: it is ignored\n"
+    assert "HF_HUB_DOWNLOAD_TIMEOUT" not in os.environ
+    assert os.environ["HF_HUB_ETAG_TIMEOUT"] == "20"
 
 
 def test_env_reports_a_torch_that_does_not_load(distilcse: Distilcse, tmp_path: Path) -> None:

@@ -114,8 +114,9 @@ def test_a_teacher_transfer_tasks_and_files(evaluate: Eval, tiny_teacher: Path, 
     assert found["results"][0]["difference"]["TREC"] == pytest.approx(score["acc"] - teachers["acc"])
     files = sorted(path.relative_to(tmp_path / "mteb") for path in (tmp_path / "mteb").rglob("*.json"))
     assert [str(file) for file in files] == [
-        f"local__{model}/no_revision_available/{name}.json"
+        f"local__{model}/{revision.name}/{name}.json"
         for model in ("tiny-student", "tiny-teacher")
+        for revision in (tmp_path / "mteb" / f"local__{model}").iterdir()
         for name in ("STS16", "TREC", "model_meta")
     ]
 
@@ -160,7 +161,7 @@ def test_a_usage_error_is_one_line(evaluate: Eval, arguments: list[str], message
         (["--data", "nowhere"], 3),
         # before any data is read
         (["--data", "nowhere", "--compute-dtype", "float8"], 2),
-        (["--data", "nowhere", "--teacher", "t", "--teacher-pooler", "max"], 2),
+        (["--data", "nowhere", "--teacher", "t", "--teacher-pooler", "nonesuch"], 2),
     ],
 )
 def test_what_is_wrong_is_said_without_torch(arguments: list[str], exit_code: int) -> None:

@@ -44,7 +44,7 @@ def test_help_imports_nothing_heavy(command: str) -> None:
         ("distill",),
         ("distill", "--no-such-option"),
         ("distill", "--teacher", "a", "--student", "b", "--corpus", "c", "--out", "d", "--bank-size", "-1"),
-        ("distill", "--teacher", "a", "--student", "b", "--corpus", "c", "--out", "d", "--teacher-pooler", "max"),
+        ("distill", "--teacher", "a", "--student", "b", "--corpus", "c", "--out", "d", "--teacher-pooler", "nonesuch"),
         ("encode", "file.txt", "--out", "rows.xyz"),
         ("encode",),
     ],
@@ -101,7 +101,7 @@ def test_a_setting_out_of_range_names_the_option(distilcse: Run, option: tuple[s
 def test_only_a_command_that_can_continue_says_so_on_ctrl_c(
     line: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(main, "app", lambda **_: 130)  # what Typer makes of a KeyboardInterrupt
+    monkeypatch.setattr("distilcse_cli.commands.app", lambda **_: 130)  # what Typer makes of a KeyboardInterrupt
     monkeypatch.setattr(sys, "argv", ["distilcse", *line.split()])
     assert main.run() == 130
     assert capsys.readouterr().err == said

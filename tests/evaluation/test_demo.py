@@ -61,7 +61,7 @@ def test_the_student_of_an_earlier_demo_stays_until_the_new_one_is_finished(
     assert not (tmp_path / "demo" / "student.run").exists()
 
 
-@pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_demo_says_what_helps_and_the_same_again_ends(
     demo: Callable[[], dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: signal.Signals
 ) -> None:

@@ -3,7 +3,11 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from distilcse_cli.errors import DataError
 from distilcse_cli.evaluation.mteb import write_out
 from distilcse_cli.evaluation.report import Report
 from distilcse_cli.evaluation.scoring import Evaluation
@@ -182,9 +186,10 @@ def test_mteb_files_have_a_split_of_scores_below_one(tmp_path: Path) -> None:
     }
     hub = replace(evaluation(scores, model="org/model"), revision="c0ffee")
     write_out(report(hub, evaluation(scores, model="m"), names=tuple(scores)), tmp_path, "mteb")
+    (local,) = (tmp_path / "local__m").iterdir()
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json")) == sorted(
         f"{folder}/{name}.json"
-        for folder in ("org__model/c0ffee", "local__m/no_revision_available")
+        for folder in ("org__model/c0ffee", f"local__m/{local.name}")
         for name in ("STS12", "SICK-R", "CR", "model_meta")
     )
     folder = tmp_path / "org__model" / "c0ffee"
@@ -219,3 +224,58 @@ def test_mteb_calls_the_development_split_validation(tmp_path: Path) -> None:
     write_out(report(evaluation(scores, mode="dev"), names=("CR",), mode="dev"), tmp_path, "mteb")
     (file,) = tmp_path.rglob("CR.json")
     assert json.loads(file.read_text(encoding="utf-8"))["scores"]["validation"][0]["main_score"] == 0.8
+
+
+def mteb_scores(folder: Path) -> dict[tuple[str, str, str], float]:
+    """Main scores by name, revision and task, read by the rules of MTEB's `ResultCache` and `TaskResult`."""
+    found = {}
+    for path in folder.glob("*/*/*.json"):
+        if path.name == "model_meta.json":
+            continue
+        meta: dict[str, Any] = json.loads((path.parent / "model_meta.json").read_text(encoding="utf-8"))
+        place = meta["name"].replace("/", "__").replace(" ", "_"), meta["revision"]
+        assert (path.parent.parent.name, path.parent.name) == place
+        result = json.loads(path.read_text(encoding="utf-8"))
+        assert result["task_name"] == path.stem
+        assert "mteb_version" in result  # a file without it is read as one of the years before 2024
+        ((split, (entry,)),) = result["scores"].items()
+        assert split in ("test", "validation")
+        assert isinstance(entry["hf_subset"], str)
+        assert isinstance(entry["languages"], list)
+        found[meta["name"], meta["revision"], path.stem] = entry["main_score"]
+    return found
+
+
+def test_mteb_keeps_models_of_one_folder_name_apart(tmp_path: Path) -> None:
+    one = evaluation({"STS12": sts_score(70.0), "STS13": sts_score(71.0)})
+    other = replace(evaluation({"STS12": sts_score(30.0)}), facts=one.facts | {"model_fingerprint": "def"})
+    cls = replace(one, facts=one.facts | {"pooling": "cls"})
+    for each in (one, other, cls):
+        write_out(report(each, names=tuple(each.results.scores)), tmp_path, "mteb")
+    scores = mteb_scores(tmp_path)
+    assert sorted(scores.values()) == [0.3, 0.7, 0.7, 0.71, 0.71]
+    assert {name for name, _, _ in scores} == {"local/m"}
+
+    again = replace(evaluation({"STS12": sts_score(70.1)}), facts=one.facts | {"torch_version": "3"})
+    write_out(report(again, names=("STS12",)), tmp_path, "mteb")
+    assert sorted(mteb_scores(tmp_path).values()) == [0.3, 0.7, pytest.approx(0.701), 0.71, 0.71]
+
+
+@pytest.mark.parametrize("change", ["pooling", "mode", "not ours", "damaged"])
+def test_mteb_files_of_another_model_are_replaced_only_on_demand(tmp_path: Path, change: str) -> None:
+    first = replace(evaluation({"STS12": sts_score(70.0)}, model="org/model"), revision="c0ffee")
+    write_out(report(first, names=("STS12",)), tmp_path, "mteb")
+    folder = tmp_path / "org__model" / "c0ffee"
+    match change:
+        case "not ours":
+            (folder / "model_meta.json").unlink()
+        case "damaged":
+            (folder / "model_meta.json").write_text("[]", encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    second = replace(first, facts=first.facts | {"pooling": "cls"} if change == "pooling" else first.facts)
+    mode = "fasttest" if change == "mode" else "test"
+    with pytest.raises(DataError, match="c0ffee holds results of another model or of other settings"):
+        write_out(report(second, names=("STS12",), mode=mode), tmp_path, "mteb")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    write_out(report(second, names=("STS12",), overwrite=True, mode=mode), tmp_path, "mteb")
+    assert list(mteb_scores(tmp_path).values()) == [0.7]

@@ -310,7 +310,10 @@ REFERENCES = [
     ),
     Case("encode: too many tokens", "encode {text} --out r.npy --model {model} --max-length 999", 2, "is more than"),
     Case(
-        "encode: unknown pooling", "encode {text} --out rows.npy --model {model} --pooler max", 2, "--pooler is 'max'"
+        "encode: unknown pooling",
+        "encode {text} --out rows.npy --model {model} --pooler nonesuch",
+        2,
+        "--pooler is 'nonesuch'",
     ),
     Case(
         "encode: the pooler it has not",

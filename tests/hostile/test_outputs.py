@@ -24,6 +24,7 @@ LINES = {
     "eval mteb": f"eval --model {{model}} --tasks STS16 --data {{data}} --out OUT --format mteb {FEW}",
     "convert": "convert {weights} --base {model} --out OUT",
 }
+GIVEN = {name: f"{{{name}}}" for name in ("model", "other", "text", "triples")}
 ORDINARY = {"ordinary": True}
 
 
@@ -41,6 +42,19 @@ def everywhere(what: str, place: str, files: Mapping[str, object], says: str, co
 
 def own_model(path: Path, materials: Mapping[str, Path]) -> None:
     shutil.copytree(materials["model"], path)
+
+
+def own_student(path: Path, materials: Mapping[str, Path]) -> None:
+    shutil.copytree(materials["model"], path)
+    (path / "distilcse.json").write_text("{}", encoding="utf-8")
+
+
+def loop(path: Path, _materials: Mapping[str, Path]) -> None:
+    path.symlink_to(path.name)
+
+
+def gone(path: Path, _materials: Mapping[str, Path]) -> None:
+    path.symlink_to("nowhere/folder")
 
 
 def own_data(path: Path, materials: Mapping[str, Path]) -> None:
@@ -115,7 +129,54 @@ INSIDE = [
         ("eval", "data", "eval --model {model} --tasks STS16 --data ./d --out d/r.json"),
     )
 ]
-CASES = [*PERMISSIONS, *IN_THE_WAY, *INSIDE]
+NOBODY = [
+    Case(f"{where}: no such user", line, 2, "~nosuchuser", {}, job)
+    for where, line, job in (
+        ("encode", "encode {text} --model ~nosuchuser/m --out r.npy", {}),
+        ("distill", "distill --teacher ~nosuchuser/m --student {other} --corpus {text} --out o", {}),
+        ("convert, base", "convert {weights} --base ~nosuchuser/m --out o", {}),
+        ("convert, tokenizer", "convert {weights} --tokenizer ~nosuchuser/m --out o", {}),
+        ("eval, data", "eval --model {model} --tasks STS16 --data ~nosuchuser/d", {}),
+        ("extract, home", LINES["extract"], {"environment": {"DISTILCSE_HOME": "~nosuchuser/h"}}),
+        ("eval, home", LINES["eval"], {"environment": {"DISTILCSE_HOME": "~nosuchuser/h"}}),
+    )
+]
+NO_FOLDERS = [
+    Case(f"{name}: the name {out}", line.replace("OUT", out), 2, "has no name of its own")
+    for name, line in LINES.items()
+    if name in ("distill", "finetune", "convert")
+    for out in (".", "/", "..")
+]
+DEAD_ENDS = [
+    Case(f"{name}: {what}", line, 3, "OUT", {f"OUT{suffix}": made})
+    for name, line in LINES.items()
+    for suffix in [".npy" if name == "encode" else line.partition("OUT")[2].partition(" ")[0]]
+    for what, made in (("a loop of links", loop), ("a link to a folder that is gone", gone))
+]
+BESIDE = [
+    Case(f"{name}: {what}", at("OUT --overwrite", name).format_map(GIVEN | inputs), 3, says, {f"{folder}/mine": "text"})
+    for name in ("distill", "finetune")
+    for what, folder, says, inputs in (
+        ("a folder of somebody else", "OUT.run", "OUT.run holds files that are not of a run", {}),
+        ("the same, and no data", "OUT.run", "OUT.run holds", {"text": "nowhere.txt", "triples": "nowhere.csv"}),
+        ("a good student of somebody else", "OUT.last-good", "OUT.last-good is no student of ours", {}),
+    )
+]
+REPLACED = [
+    Case(f"{name}: over its {what}", line, 2, "m", {"m": own_student, "m.last": own_student, "m/a.txt": TEXT})
+    for name, what, line in (
+        ("distill", "teacher", "distill --teacher ./m --student {other} --corpus {text} --out m --overwrite"),
+        ("distill", "student", "distill --teacher {model} --student ./m --corpus {text} --out ./m --overwrite"),
+        ("distill", "last student", "distill --teacher {model} --student m.last --corpus {text} --out m --overwrite"),
+        ("distill", "corpus", "distill --teacher {model} --student {other} --corpus m/a.txt --out m --overwrite"),
+        ("finetune", "student", "finetune --student ./m --triplets {triples} --out m --overwrite"),
+        ("finetune", "weights", "finetune --student ./m/model.safetensors --triplets {triples} --out m --overwrite"),
+        ("eval", "model's config", "eval --model ./m --tasks STS16 --data {data} --out m/config.json"),
+        ("eval", "model's weights", "eval --model {weights} --base m --tasks STS16 --data {data} --out m/a.txt"),
+        ("eval", "file of weights", "eval --model m/model.safetensors --data {data} --out m/model.safetensors"),
+    )
+]
+CASES = [*PERMISSIONS, *IN_THE_WAY, *INSIDE, *NOBODY, *NO_FOLDERS, *DEAD_ENDS, *BESIDE, *REPLACED]
 
 
 @pytest.mark.parametrize("hostile", CASES, ids=ids(CASES))
@@ -129,14 +190,14 @@ OVER_THE_MODEL = [
     Case(
         f"{name}: its own model",
         at("m", name).replace("{model}", "./m").replace("{other}", "./m"),
-        3,
+        code,
         says,
         {"m": own_model},
     )
-    for name, says in (
-        ("distill", "m is not an empty folder"),
-        ("finetune", "m is not an empty folder"),
-        ("convert", "m is not empty"),
+    for name, code, says in (
+        ("distill", 2, "m is replaced by this run, which reads ./m"),
+        ("finetune", 2, "m is replaced by this run, which reads ./m"),
+        ("convert", 3, "m is not empty"),
     )
 ]
 

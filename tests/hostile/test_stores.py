@@ -95,6 +95,9 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "rows that are text": (manifest(num_rows="12"), "num_rows is '12'"),
     "negative width": (manifest(width=-16), "width is -16"),
     "no width": (manifest(width=None), "width is None"),
+    "nothing about lengths": (manifest(normalized=None), "normalized is missing"),
+    "a length that is text": (manifest(normalized="yes"), "normalized is 'yes'"),
+    "no count of cut sentences": (manifest(num_truncated=None), "num_truncated is None"),
     "an unknown number format": (manifest(dtype="object"), "dtype is 'object'"),
     "fewer rows done": (manifest(rows_done=3), "rows_done is 3 there, 12 here"),
     "another teacher": (manifest(teacher_fingerprint="f" * 64), "teacher_fingerprint is ffffffffffff… there"),
@@ -145,6 +148,20 @@ def test_extract_leaves_a_hostile_store_alone(
     def make(place: Path, _materials: Mapping[str, Path]) -> None:
         store(place)
         spoil(place)
+
+    refuse(Case(f"extract: {what}", EXTRACT, 3, says, {"rows": make}))
+
+
+@pytest.mark.parametrize("what", ["nothing about lengths", "no count of cut sentences"])
+def test_a_partial_manifest_that_somebody_edited_is_one_line(
+    refuse: Callable[[Case], Ended], store: Callable[[Path], object], what: str
+) -> None:
+    spoil, says = SPOILT[what]
+
+    def make(place: Path, _materials: Mapping[str, Path]) -> None:
+        store(place)
+        spoil(place)
+        unfinished(place)
 
     refuse(Case(f"extract: {what}", EXTRACT, 3, says, {"rows": make}))
 

@@ -90,8 +90,8 @@ def test_a_model_is_found_once_and_a_changed_copy_knows_where(tiny: Callable[...
 
 
 def test_an_unknown_pooling_is_refused_when_the_model_is_named() -> None:
-    with pytest.raises(UsageError, match="unknown pooling 'max'"):
-        ModelRef(ref="no-such-model", pooler="max")
+    with pytest.raises(UsageError, match="unknown pooling 'nonesuch'"):
+        ModelRef(ref="no-such-model", pooler="nonesuch")
 
 
 def test_a_model_with_its_own_code_is_warned_of_once(

@@ -10,6 +10,7 @@ from torch import Tensor
 from senteval import batched, classifier
 from senteval.batched import fit_batched
 from senteval.classifier import ClassifierSettings, Fit, Fold, fit_sequentially, train_and_dev_rows
+from senteval.optimizers import parse_optimizer
 
 Train = Callable[..., list[list[Fit]]]
 both = pytest.mark.parametrize("train", [fit_sequentially, fit_batched])
@@ -147,7 +148,11 @@ def test_a_hidden_layer_predicts_through_its_sigmoid_by_hand() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"optim": "sgd"}, "optim must be one of adam, rmsprop, not 'sgd'"),
+        ({"optim": "adamw"}, "optim must be one of adam, rmsprop, sgd, .*, not 'adamw'"),
+        ({"optim": "sgd"}, "optim 'sgd' needs a learning rate: sgd,lr=0.1"),
+        ({"optim": "sgd,lr"}, "lr must be a number"),
+        ({"optim": "sgd,rate=1"}, "sgd has no 'rate', only lr, momentum"),
+        ({"optim": "adam,lr=-1"}, "Invalid learning rate: -1"),
         ({"batch_size": 0}, "batch_size and epoch_size must be at least 1"),
         ({"nhid": -1}, "the other counts at least 0"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), not 1.0"),
@@ -156,3 +161,28 @@ def test_a_hidden_layer_predicts_through_its_sigmoid_by_hand() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ClassifierSettings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "optim", ["sgd,lr=0.5", "adagrad,lr=0.1,lr_decay=0.05", "adadelta", "adamax", "asgd", "rprop", "adam,lr=0.01"]
+)
+def test_sentevals_other_optimizers_train_as_torch_does(optim: str) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = (rng.normal(size=(60, 4)) + y[:, None]).astype(np.float32)
+    settings = ClassifierSettings(optim=optim, batch_size=60, epoch_size=1, max_epoch=0)
+    fold = Fold(np.arange(40), np.arange(40, 60), (0.1,))
+    [[fit]] = fit_sequentially(torch.from_numpy(X), torch.from_numpy(y), [fold], settings, 2)
+
+    torch.manual_seed(settings.seed)
+    model = torch.nn.Linear(4, 2)
+    make, given = parse_optimizer(optim)
+    optimizer = make(model.parameters(), **given)
+    optimizer.param_groups[0]["weight_decay"] = 0.1  # as SentEval sets it
+    order = torch.from_numpy(np.random.RandomState(settings.seed).permutation(40))
+    torch.nn.functional.cross_entropy(
+        model(torch.from_numpy(X[:40])[order]), torch.from_numpy(y[:40])[order]
+    ).backward()
+    optimizer.step()
+    for ours, theirs in zip(fit.parameters, model.parameters(), strict=True):
+        assert ours == pytest.approx(theirs.detach().numpy(), abs=1e-6)

@@ -26,11 +26,22 @@ def test_the_cosine_with_an_all_zero_embedding_is_zero() -> None:
     assert cosines(zero, one).tolist() == [0.0]
 
 
-def test_cosines_are_float32_like_sentevals() -> None:
+@pytest.mark.parametrize("number", [np.float32, np.float64])
+def test_cosines_are_sentevals_in_the_embeddings_own_number_format(number: type[np.floating]) -> None:
     rng = np.random.default_rng(0)
-    u, v = (rng.normal(size=(50, 384)).astype(np.float32) for _ in range(2))
+    u, v = (rng.normal(size=(50, 384)).astype(number) for _ in range(2))
     by_senteval = [np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)) for a, b in zip(u, v, strict=True)]
     assert cosines(u, v).tolist() == [float(value) for value in by_senteval]
+
+
+def test_float64_tells_cosines_apart_that_are_one_in_float32() -> None:
+    angles = np.array([3e-5, 1e-5, 2e-5, 0.1])  # cosines 1 - angle² / 2, and float32 has steps of 6e-8 below 1
+    first, second = np.tile([1.0, 0.0], (4, 1)), np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    gold = [2.0, 4.0, 3.0, 1.0]
+    score = correlate(Pairs(cosines(first, second), np.array(gold)))
+    assert score.spearman is not None
+    assert score.spearman.statistic == pytest.approx(1)
+    assert len(set(cosines(first.astype(np.float32), second.astype(np.float32)))) == 2
 
 
 def test_both_correlations_by_hand() -> None:

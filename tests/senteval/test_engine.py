@@ -173,6 +173,85 @@ def test_unknown_tasks_and_missing_data_are_refused(tmp_path: Path) -> None:
         evaluator.eval("STS12")
 
 
+def test_names_settings_and_files_are_checked_before_the_first_sentence_is_encoded(
+    tmp_path: Path, known: dict[str, tasks.Task]
+) -> None:
+    known["STS16"] = write_sts(tmp_path, {"headlines": PAIRS})
+    known["MR"] = write_lines(tmp_path, "MR", all=[["a"] * 20, ["z"] * 20])
+
+    def never(params: engine.Params, batch: list[list[str]]) -> torch.Tensor:  # noqa: ARG001
+        raise AssertionError("encoded")
+
+    def refuse(names: list[str], message: str, error: type[Exception] = UsageError, **params: object) -> None:
+        with pytest.raises(error, match=message):
+            engine.SE({"task_path": tmp_path} | params, never).eval(names)
+
+    refuse(["STS16", "Length"], "no task 'Length'")
+    refuse(["STS16", "CR"], "is missing in", DataError)
+    refuse(["STS16", "MR"], "classifier'.: optim must be one of", classifier={"nhid": 0, "optim": "lion"})
+    refuse(["STS16", "MR"], "classifier'.: ", classifier={"nhid": "50"})
+    refuse(["STS16", "MR"], "usepytorch=False", usepytorch=False)
+    refuse(["STS16"], "params.'batch_size'. must be a whole number of at least 1, not 0", batch_size=0)
+    refuse(["STS16"], "params.'kfold'. must be a whole number of at least 2, not 2.5", kfold=2.5)
+    refuse(["STS16"], "must be a function", similarity="dot")
+
+
+def test_what_is_finished_when_a_batcher_fails_is_kept(tmp_path: Path, known: dict[str, tasks.Task]) -> None:
+    known["STS16"] = write_sts(tmp_path, {"headlines": PAIRS})
+    known["SICKRelatedness"] = write_sick(tmp_path, {"train": PAIRS, "dev": PAIRS, "test": PAIRS})
+
+    def failing(params: engine.Params, batch: list[list[str]]) -> torch.Tensor:
+        if params.current_task == "SICKRelatedness":
+            raise RuntimeError("out of memory")
+        return batcher(params, batch)
+
+    evaluator = engine.SE({"task_path": tmp_path}, failing)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        evaluator.eval(["STS16", "SICKRelatedness"])
+    assert list(evaluator.results) == ["STS16"]
+
+
+def test_sgd_in_sentevals_own_syntax_trains(tmp_path: Path, known: dict[str, tasks.Task]) -> None:
+    lines = [letter * (1 + n % 9) for letter in "az" for n in range(20)]
+    known["MR"] = write_lines(tmp_path, "MR", all=[lines[:20], lines[20:]])
+    params = {"task_path": tmp_path, "kfold": 2, "classifier": {"nhid": 0, "optim": "sgd,lr=0.1"}}
+    assert engine.SE(params, batcher).eval("MR")["acc"] == 100.0
+
+
+def test_facebooks_keys_of_relatedness_read_as_those_of_the_cosines(
+    tmp_path: Path, known: dict[str, tasks.Task]
+) -> None:
+    known["SICKRelatedness"] = write_sick(tmp_path, {"train": PAIRS, "dev": PAIRS, "test": PAIRS[::-1]})
+    results = engine.SE({"task_path": tmp_path}, batcher).eval("SICKRelatedness")
+    for key, split, kind in (("pearson", "test", "pearson"), ("devpearson", "dev", "pearson")):
+        with pytest.warns(UserWarning, match="is of cosines; the tasks STSBenchmark-finetune"):
+            assert results[key] == results[split][kind][0]
+    with pytest.raises(KeyError, match="mse"):
+        results["mse"]
+    name = "SICKRelatedness-finetune"
+    known[name] = write_sick(tmp_path, {"train": 8 * PAIRS, "dev": PAIRS, "test": PAIRS}, name)
+    trained = engine.SE({"task_path": tmp_path}, batcher).eval(name)
+    assert -1 <= trained["devpearson"] <= 1
+
+
+def test_tasks_and_subsets_are_logged(
+    tmp_path: Path, known: dict[str, tasks.Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    known["STS16"] = write_sts(tmp_path, {"headlines": PAIRS, "plagiarism": PAIRS})
+    with caplog.at_level("DEBUG", "senteval"):
+        engine.SE({"task_path": tmp_path}, batcher).eval("STS16")
+    found = [record.getMessage().split(" : ")[0] for record in caplog.records]
+    assert found == [
+        "***** Transfer task",
+        "headlines",
+        "plagiarism",
+        "ALL",
+        "ALL (weighted average)",
+        "ALL (average)",
+    ]
+    assert caplog.records[0].getMessage() == "***** Transfer task : STS16 *****"
+
+
 def test_scikit_learns_classifier_is_refused_and_unknown_settings_are_warned_of(
     tmp_path: Path, known: dict[str, tasks.Task]
 ) -> None:

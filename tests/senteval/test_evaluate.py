@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import senteval
-from senteval.embedding import Embeddings, encode_distinct
+from senteval.embedding import Embeddings, checked, encode_distinct
 from senteval.errors import EncodingError, UsageError
 from senteval.loading import load_task
 from tests.senteval.small import letter_counts, write_sick, write_sts
@@ -180,3 +180,22 @@ def test_importing_senteval_loads_no_heavy_library() -> None:
     code = "import senteval, sys; print({'torch', 'scipy', 'sklearn', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("float32", "float32"), ("float64", "float64"), ("float16", "float32"), ("int8", "float32"), ("int64", "float64")],
+)
+def test_embeddings_keep_their_number_format_unless_it_is_too_narrow(given: str, kept: str) -> None:
+    rows = np.array([[1, 2], [3, 4]], dtype=given)
+    for vectors in (rows, torch.from_numpy(rows)):
+        array = checked(vectors, ["a", "b"])
+        assert (array.dtype, array.tolist()) == (np.dtype(kept), [[1, 2], [3, 4]])
+    assert checked(torch.ones(2, 3, dtype=torch.bfloat16), ["a", "b"]).dtype == np.float32
+    large = np.array([[1e300, 0.0]])
+    assert checked(large, ["a"]).tolist() == large.tolist()  # infinite in float32
+
+
+def test_a_float32_array_is_not_copied() -> None:
+    rows = letter_counts(["a", "b"])
+    assert np.shares_memory(checked(rows, ["a", "b"]), rows)

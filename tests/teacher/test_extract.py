@@ -2,6 +2,7 @@ import json
 import os
 import random
 import signal
+import threading
 from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -366,3 +367,22 @@ def test_two_extractions_do_not_write_to_one_folder_and_a_dead_one_does_not_bloc
     process.kill()
     process.join()
     assert len(extract(teacher, corpus, out, SETTINGS, CPU)) == 20
+
+
+def test_an_extraction_that_may_wait_says_so_and_takes_the_folder_when_it_is_free(
+    teacher: SentenceEncoder,
+    make_corpus: MakeCorpus,
+    tmp_path: Path,
+    context: ForkServerContext,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    corpus, out = make_corpus(20), tmp_path / "out"
+    is_held, let_go = context.Event(), context.Event()
+    process = context.Process(target=processes.hold_folder, args=(out, is_held, let_go))
+    process.start()
+    assert is_held.wait(60)
+    threading.Timer(0.3, let_go.set).start()
+    assert len(extract(teacher, corpus, out, SETTINGS, CPU, wait=True)) == 20
+    assert f"waiting for another process that is extracting into {out}\n" in capsys.readouterr().err
+    process.join()
+    assert process.exitcode == 0

@@ -1,15 +1,20 @@
 """A small job of stage 1 that runs in a second, for tests of whole runs."""
 
+import os
+import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from distilcse_cli.config import CorpusSettings
 from distilcse_cli.models.reference import ModelRef
+from distilcse_cli.training.distill import Distillation
 from distilcse_cli.training.settings import DistillSettings
+from distilcse_cli.training.steps import Interrupted
 from tests.tiny import WORDS
 
 
@@ -87,3 +92,20 @@ def job(tiny: Any, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) 
     teacher = tiny("bert", width=24, num_layers=2, seed=1)
     student = tiny("bert", width=16, num_layers=2, seed=2, dropout=0.1)
     return Job(teacher, student, tmp_path / "corpus.txt", tmp_path / "student", settings)
+
+
+@pytest.fixture
+def interrupted(job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A job that was stopped after its first step."""
+    with monkeypatch.context() as patch:
+        take_step = Distillation.backward
+
+        def stop(*arguments: Any) -> torch.Tensor:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return take_step(*arguments)
+
+        patch.setattr(Distillation, "backward", stop)
+        with pytest.raises(Interrupted) as stopped:
+            job.run()
+    assert stopped.value.exit_code == 143
+    return job

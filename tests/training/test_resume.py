@@ -124,23 +124,6 @@ def test_interrupted_it_saves_after_the_step_and_says_how_to_resume(
     assert not job.out.with_name("student.run").exists()
 
 
-@pytest.fixture
-def interrupted(job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
-    """A job that was stopped after its first step."""
-    with monkeypatch.context() as patch:
-        take_step = Distillation.backward
-
-        def stop(*arguments: Any) -> torch.Tensor:
-            os.kill(os.getpid(), signal.SIGTERM)
-            return take_step(*arguments)
-
-        patch.setattr(Distillation, "backward", stop)
-        with pytest.raises(Interrupted) as stopped:
-            job.run()
-    assert stopped.value.exit_code == 143
-    return job
-
-
 def test_other_settings_are_refused_by_name_with_both_values(interrupted: Job) -> None:
     other = interrupted.to(interrupted.out, lr=3e-3, bank_size=40)
     with pytest.raises(UsageError, match=r"lr was 0\.001, is 0\.003; bank_size was 50, is 40"):

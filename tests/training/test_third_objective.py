@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.reference import ModelRef
-from distilcse_cli.training.losses import LOSSES
+from distilcse_cli.training.losses import LOSSES, Targets
 from distilcse_cli.training.settings import CONTRASTIVE_LOSSES
 from distilcse_cli.training.settings import LOSSES as NAMES
 from tests.conftest import ROOT
@@ -54,3 +55,18 @@ def test_the_example_of_the_page_trains_a_student(
 def test_settings_and_the_table_of_losses_have_the_same_names() -> None:
     assert tuple(LOSSES) == NAMES
     assert set(CONTRASTIVE_LOSSES) < set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_losses_that_read_the_bank_are_those_that_get_one(name: str) -> None:
+    class Watched(Targets):
+        read = False
+
+        def __getattribute__(self, field: str) -> object:
+            if field == "bank":
+                Watched.read = True
+            return super().__getattribute__(field)
+
+    rows = torch.eye(3)
+    LOSSES[name].compute(rows, Watched(teacher=rows, own=torch.arange(3), bank=rows[:0], scale=torch.ones(())))
+    assert Watched.read == (name in CONTRASTIVE_LOSSES)

@@ -83,9 +83,21 @@ def differ(first: torch.Tensor, second: torch.Tensor) -> float:
 TRIPLES = np.arange(96).reshape(32, 3)
 
 
-@pytest.mark.parametrize("columns", [3, 2], ids=["triples", "pairs"])
+def test_every_hard_negative_of_every_row_is_a_key(tiny: Tiny) -> None:
+    rows = np.arange(24).reshape(6, 4)
+    model, objective = prepared(tiny, rows)
+    embeddings = Embedder(model.encoder, FP32, EncodeSettings(normalize=True)).sentences(sentences(24))
+    anchors, *keys = (torch.from_numpy(embeddings[column]) for column in rows.T)
+    # as sentence-transformers' MultipleNegativesRankingLoss: 6 positives and 12 negatives, the own positive is right
+    scores = model.scale().item() * anchors @ torch.cat(keys).T
+    expected = torch.nn.functional.cross_entropy(scores, torch.arange(6)).item()
+    assert scores.shape == (6, 18)
+    assert gradient(model, objective)[0][0] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("columns", [3, 2, 4], ids=["triples", "pairs", "two negatives"])
 def test_micro_batches_give_the_gradient_of_the_whole_batch(tiny: Tiny, columns: int) -> None:
-    triples = TRIPLES[:, :columns]
+    triples = np.arange(128).reshape(32, 4) if columns == 4 else TRIPLES[:, :columns]
     loss, whole = gradient(*prepared(tiny, triples, micro_batch_tokens=None))
     num_tokens = prepared(tiny, triples)[1].tokens.lengths[triples].sum()
     # a quarter of the batch at a time, then a few sentences, then one

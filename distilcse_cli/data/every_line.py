@@ -1,0 +1,66 @@
+"""Every line of a file, or every row of one column of a table, with none left out: row i is line i."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from distilcse_cli.config import TextSettings
+from distilcse_cli.data.lines import BadLines, read_lines
+from distilcse_cli.data.opening import descriptor_of, kind_of
+from distilcse_cli.data.rows import read_rows
+from distilcse_cli.data.texts import choose_text, text_in
+from distilcse_cli.errors import DataError, UsageError
+
+
+def require_lines(source: Path, text: TextSettings) -> None:
+    """Check, where the source can be opened twice, that `lines` reads text from it and not the marks of a format.
+
+    Raises:
+        DataError: it is a table, and no column is named; or it cannot be read.
+        UsageError: a setting does not apply to it.
+    """
+    if descriptor_of(source) is not None or not source.is_file():
+        if text.text_column is not None:
+            raise UsageError("--text-column needs a FILE: a stream is read as lines", hint="write it to a file first")
+        return
+    kind = kind_of(source, text.encoding)
+    if kind.is_table and text.text_column is None:
+        form = "JSON" if kind.is_json else kind.format
+        hint = "name the column that holds the text with --text-column"
+        raise DataError(f"{source} is a table ({form}), but a sentence a line is needed", hint=hint)
+    if text.text_column is not None and not kind.is_table:
+        raise UsageError(f"--text-column does not apply to {source}: it holds lines, not columns", hint="leave it out")
+    if text.encoding is not None and kind.format == "parquet":
+        raise UsageError(f"--encoding does not apply to {source}: it is parquet", hint="leave it out")
+
+
+def lines(source: Path, text: TextSettings | None = None) -> Iterator[str]:
+    r"""Yield every line without its `\n` or `\r\n`, otherwise unchanged; blank and repeated lines stay.
+
+    With a column, yield its cell of every row: a null as an empty text. Blank lines between rows are no rows.
+
+    Args:
+        source: a file, a FIFO, or the name of an open file, such as `/dev/stdin`, which is read from where it stands.
+        text: column and encoding.
+
+    Raises:
+        DataError: the file cannot be read, or a line is not in the encoding; its number is named.
+    """
+    text = text or TextSettings()
+    bad = _KeepEveryLine("stop")
+    if text.text_column is not None:
+        choose = partial(choose_text, wanted=text.text_column)
+        for where, cells in read_rows(source, choose, bad, strict=False, encoding=text.encoding):
+            if cells:
+                yield text_in(cells[0], where, bad) or ""
+        return
+    for _, batch in read_lines(source, bad, text.encoding, descriptor_of(source)):
+        for line in batch:
+            yield line.removesuffix("\r")
+
+
+class _KeepEveryLine(BadLines):
+    """Stops at a line that cannot be read. Leaving it out would shift the rows of all later lines."""
+
+    def meet(self, message: str) -> None:
+        raise DataError(message, hint="mend the line: encode skips none, so that row i is line i")

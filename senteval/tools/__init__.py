@@ -1,0 +1,1 @@
+"""What scripts import from SentEval's own `senteval.tools`."""
