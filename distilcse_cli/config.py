@@ -79,7 +79,7 @@ class MachineSettings:
     compute_dtype: Annotated[
         str,
         Setting(
-            "Number format of matrix products. auto takes bfloat16 where the hardware has it.",
+            "Number format of matrix products. auto takes bfloat16 where it is faster here.",
             panel=MACHINE,
             choices=COMPUTE_DTYPES,
         ),

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from distilcse_cli import bf16
 from distilcse_cli.config import COMPUTE_DTYPES
 from distilcse_cli.errors import DeviceError, UsageError
 
@@ -63,7 +64,7 @@ class Runtime:
 
 
 def choose_runtime(device: str | None = None, dtype: str = "auto") -> Runtime:
-    """Choose the device (a GPU if there is one) and the dtype (bf16 where the hardware has it).
+    """Choose the device (a GPU if there is one) and the dtype (bf16 where the hardware is faster with it).
 
     Args:
         device: `cpu`, `cuda`, `cuda:N`; None takes the first GPU, else the CPU.
@@ -119,7 +120,12 @@ def _hardware_bf16(device: str) -> tuple[bool, str]:
         # emulated bf16 (before Ampere) is slower than fp32, so is_bf16_supported() does not decide
         return major >= 8, f"{name}, compute capability {major}.{minor}"
     flags = bf16_cpu_flags()
-    return bool(flags), f"the CPU has {', '.join(flags)}" if flags else "the CPU has no bf16 instructions"
+    if not flags:
+        return False, "the CPU has no bf16 instructions"
+    figures = bf16.speed(flags)
+    if figures is None:  # avx512_bf16 alone is slower than fp32
+        return "amx_bf16" in flags, f"the CPU has {', '.join(flags)}"
+    return figures.bfloat16 < figures.float32, str(figures)
 
 
 def bf16_cpu_flags() -> list[str]:

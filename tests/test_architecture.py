@@ -12,6 +12,7 @@ ROOMS = (
     ("errors", "signals", "streams"),
     ("setting", "paths"),
     ("config", "files"),
+    ("bf16",),
     ("console", "runtime"),
     ("rendezvous",),
     ("ranks",),

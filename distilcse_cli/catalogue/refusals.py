@@ -126,11 +126,21 @@ def public_text(text: str) -> str:
 
 
 def check_endpoint() -> None:
-    """Check `HF_ENDPOINT` before the hub client is imported, which fails with some values.
+    """Check `HF_ENDPOINT` and `SSL_CERT_FILE` before the hub client is imported, which fails with some values.
 
     Raises:
-        NetworkError: it is not the address of a web server.
+        NetworkError: no address of a web server, or no file of certificates.
     """
+    if certificates := os.environ.get("SSL_CERT_FILE"):
+        try:
+            ssl.create_default_context(cafile=certificates)
+        except (OSError, ValueError) as error:
+            reason = (
+                "it holds no certificates" if isinstance(error, ssl.SSLError) else getattr(error, "strerror", error)
+            )
+            raise NetworkError(
+                f"SSL_CERT_FILE names {certificates}: {reason}", hint="name a file of PEM certificates, or unset it"
+            ) from error
     value = os.environ.get("HF_ENDPOINT")
     if not value:
         return
