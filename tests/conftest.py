@@ -89,7 +89,7 @@ def server() -> Iterator[Server]:
         yield started
 
 
-READ_AT_START = ("PYTHON", "ATEN_", "LD_", "HF_")
+READ_AT_START = ("PYTHON", "ATEN_", "LD_", "HF_ENDPOINT", "HF_HOME", "HF_HUB_")
 """Beginnings of the variables that Python, torch, the loader or the hub client read once, when a process starts."""
 
 
