@@ -8,6 +8,7 @@ import pytest
 
 from distilcse_cli.data.npy import header
 from distilcse_cli.errors import DataError
+from distilcse_cli.models.prompts import Prompts
 from distilcse_cli.teacher.store import open_store
 
 NUM_ROWS, WIDTH = 5, 4
@@ -42,6 +43,7 @@ def amend(folder: Path, **fields: Any) -> None:
 
 class Teacher:
     pooling = "avg"
+    prompts = Prompts()
     fingerprint = "a" * 64
 
 
