@@ -1,7 +1,8 @@
 """The demo: download, extract, distil and compare on real text. `make demo` runs it."""
 
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from distilcse_cli.config import NEWS_ARTICLES, CorpusSettings
 from distilcse_cli.data.corpus import prepare_corpus
 from distilcse_cli.errors import DataError
 from distilcse_cli.evaluation.comparison import Comparison, compare
+from distilcse_cli.evaluation.pace import Pace, measure
 from distilcse_cli.evaluation.scoring import evaluate_encoder
 from distilcse_cli.evaluation.settings import EvalSettings
-from distilcse_cli.evaluation.tasks import choose_tasks, data_folder, load_data
+from distilcse_cli.evaluation.tasks import EvalData, choose_tasks, data_folder, load_data
 from distilcse_cli.files import atomic_path, read_json
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.reference import ModelRef
@@ -26,6 +28,8 @@ from senteval.tables import format_score
 TEACHER, ARTICLES = "all-minilm-l6", "news-articles"
 KEEP_LAYERS = (0, 2, 4)
 SENTENCES = "sentences.txt"
+PARTS = ("the news, as sentences", "the teacher's embeddings", "training", "student beside teacher")
+"""A fifth one, STS, needs SentEval's data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,59 +58,103 @@ class DemoReport:
         return [*row, format_score(self.sts[one.name])] if self.sts else row
 
 
+@dataclass
+class _Parts:
+    """The parts of a demo: a line before each one, with the time left if the machine was measured."""
+
+    names: list[str]
+    seconds: list[float] = field(default_factory=list)
+    """About those of the parts after the first."""
+    _number: int = 0
+
+    def begin(self) -> None:
+        """Log the next part."""
+        left = f", about {_minutes(sum(self.seconds[self._number - 1 :]))} left" if self.seconds else ""
+        self._number += 1
+        console.log(f"part {self._number} of {len(self.names)}: {self.names[self._number - 1]}{left}")
+
+
 def run_demo(
-    out: Path, *, num_sentences: int | None = None, device: str | None = None, compute_dtype: str = "auto"
+    out: Path,
+    *,
+    num_sentences: int | None = None,
+    minutes: float | None = None,
+    device: str | None = None,
+    compute_dtype: str = "auto",
 ) -> DemoReport:
     """Download, split, extract, distil six layers to three, and compare.
 
     Args:
         out: folder for the student; one that an earlier demo made is replaced.
-        num_sentences: use only that many sentences, from the first on; None uses all.
+        num_sentences: use only that many sentences, from the first on; None uses all, or as many as `minutes` allows.
+        minutes: without `num_sentences`, use what this machine can do in that time; downloads do not count.
         device: as for `choose_runtime`.
         compute_dtype: as for `choose_runtime`.
 
     Raises:
         DistilCSEError: a download fails, or `out` holds something else.
-        Interrupted: by Ctrl-C or SIGTERM while it trained.
+        Interrupted: by Ctrl-C or SIGTERM while it measured or trained.
     """
-    student = out / "student"
+    student, text = out / "student", out / SENTENCES
     _require_own(student)
-    teacher_folder, articles = catalogue.fetch(TEACHER), catalogue.fetch(ARTICLES)
-    corpus = prepare_corpus([str(articles)], NEWS_ARTICLES)
-    text = out / SENTENCES
-    _write_sentences(text, islice(corpus, num_sentences))
-
+    teacher, articles = str(catalogue.fetch(TEACHER)), catalogue.fetch(ARTICLES)
+    started, runtime = time.monotonic(), choose_runtime(device, compute_dtype)
     sources = DistillSources(
-        teacher=ModelRef(ref=str(teacher_folder)),
-        student=ModelRef(ref=str(teacher_folder), keep_layers=KEEP_LAYERS),
-        corpus=(str(text),),
+        teacher=ModelRef(ref=teacher), student=ModelRef(ref=teacher, keep_layers=KEEP_LAYERS), corpus=(str(text),)
     )
-    settings = DistillSettings()
-    _distill(sources, student, settings, device, compute_dtype)
+    sts, settings = _sts_data(), DistillSettings()
+    parts = _Parts([*PARTS, "STS"] if sts else [*PARTS])
+    parts.begin()
+    corpus = prepare_corpus([str(articles)], NEWS_ARTICLES)
+    again = "the same command"
+    if num_sentences is None and minutes is not None:
+        pace, num_scored = measure(sources, corpus, settings, runtime), _num_sentences(sts)
+        left = 60 * minutes - (time.monotonic() - started)
+        num_sentences = pace.sentences_in(left, len(corpus), num_scored)
+        again += f" with --sentences {num_sentences}"  # another measurement would choose other sentences
+        parts.seconds = pace.parts(num_sentences, num_scored)
+        _log_choice(pace, num_sentences, len(corpus), parts.seconds)
+    _write_sentences(text, islice(corpus, num_sentences))
+    _distill(sources, student, settings, device, compute_dtype, parts, again)
 
-    runtime = choose_runtime(device, compute_dtype)
+    parts.begin()
     corpus = prepare_corpus(sources.corpus, CorpusSettings())
     held_out = corpus.take(hold_out(len(corpus), settings)[1])
-    models = {
-        "untrained cut": ModelRef(ref=str(teacher_folder), keep_layers=KEEP_LAYERS).load(),
-        "student": ModelRef(ref=str(student)).load(),
-        "teacher": ModelRef(ref=str(teacher_folder)).load(),
-    }
+    refs = {"untrained cut": sources.student, "student": ModelRef(ref=str(student)), "teacher": sources.teacher}
+    models = {name: ref.load() for name, ref in refs.items()}
     comparisons = compare(models, held_out, runtime, teacher="teacher")
     return DemoReport(
         student=student,
         num_sentences=len(corpus),
         num_held_out=len(held_out),
         comparisons=comparisons,
-        sts=_sts_averages(models, runtime),
+        sts=_sts_averages(models, sts, runtime, parts),
         runtime=runtime,
     )
 
 
+def _log_choice(pace: Pace, num_sentences: int, num_all: int, seconds: list[float]) -> None:
+    """Say what was measured, and how many sentences follow from it."""
+    taken = f"the first {num_sentences:,} of {num_all:,}" if num_sentences < num_all else f"all {num_all:,}"
+    console.log(f"this machine: {pace}; taking {taken} sentences, about {_minutes(sum(seconds))}")
+
+
+def _minutes(seconds: float) -> str:
+    """Roughly, as an estimate is."""
+    return f"{round(seconds / 60)} min" if seconds >= 90 else "1 min" if seconds >= 45 else "half a minute"
+
+
 def _distill(
-    sources: DistillSources, student: Path, settings: DistillSettings, device: str | None, compute_dtype: str
+    sources: DistillSources,
+    student: Path,
+    settings: DistillSettings,
+    device: str | None,
+    compute_dtype: str,
+    parts: _Parts,
+    again: str,
 ) -> None:
     """Train the student from the start, even if an earlier demo has left a part of one."""
+    parts.begin()
     try:
         run(
             sources,
@@ -116,10 +164,11 @@ def _distill(
             device=device,
             compute_dtype=compute_dtype,
             overwrite=True,  # an interrupted demo may have had another --sentences
+            on_prepared=parts.begin,
         )
     except Interrupted as stopped:
         # the message of a run names --resume, which the demo does not have
-        hint = "the same command starts the distillation again; downloads and the teacher's rows are kept"
+        hint = f"{again} starts the distillation again; downloads and the teacher's rows are kept"
         raise Interrupted("interrupted during the distillation", stopped.by, hint=hint) from None
     except NonFiniteLoss as error:
         # likewise --lr
@@ -127,16 +176,29 @@ def _distill(
         raise NonFiniteLoss(error.message, hint="try --compute-dtype float32" if narrow else None) from error
 
 
-def _sts_averages(models: dict[str, SentenceEncoder], runtime: Runtime) -> dict[str, float | None]:
-    """STS average x 100 of each model; empty where SentEval's data is not at hand."""
-    settings = EvalSettings()
+def _sts_data() -> EvalData | None:
+    """The tasks of the STS column; None where SentEval's data is not at hand."""
     folder = data_folder()
     if not (folder / "downstream").is_dir():
         console.log("no SentEval data, so no STS column: distilcse download senteval")
+        return None
+    return load_data(choose_tasks("sts", ()), folder, EvalSettings())
+
+
+def _num_sentences(data: EvalData | None) -> int:
+    """Distinct sentences to encode for the STS column."""
+    return len({sentence for task in data.tasks for sentence in task.sentences()}) if data else 0
+
+
+def _sts_averages(
+    models: dict[str, SentenceEncoder], data: EvalData | None, runtime: Runtime, parts: _Parts
+) -> dict[str, float | None]:
+    """STS average x 100 of each model; empty without data."""
+    if data is None:
         return {}
-    data = load_data(choose_tasks("sts", ()), folder, settings)
+    parts.begin()
     return {
-        name: evaluate_encoder(model, data, settings, runtime).results.average(data.names)
+        name: evaluate_encoder(model, data, EvalSettings(), runtime).results.average(data.names)
         for name, model in models.items()
     }
 

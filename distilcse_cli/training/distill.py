@@ -8,8 +8,8 @@ Shape letters: G sentences of a global batch, B those of this process, M of a mi
 D teacher width, K rows of the bank.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,13 +202,19 @@ def run(
     rendezvous_timeout: float = MINUTES,
     resume: bool = False,
     overwrite: bool = False,
+    on_prepared: Callable[[], None] = lambda: None,
 ) -> DistillReport:
     """Distil a student and save it in `out`.
 
-    Args, Returns, Raises: as for `training.run.run`; `corpus_settings` says how lines become sentences.
+    Args, Returns, Raises: as for `training.run.run`; `corpus_settings` says how lines become sentences, and
+    `on_prepared` is called once the teacher's rows are there, before the first step.
     """
 
-    prepare = partial(_prepare, sources=sources, settings=settings, corpus_settings=corpus_settings)
+    def prepare(runtime: Runtime, ranks: Ranks) -> Distillation:
+        objective = _prepare(runtime, ranks, sources=sources, settings=settings, corpus_settings=corpus_settings)
+        on_prepared()
+        return objective
+
     return run_objective(
         Distillation,
         prepare,

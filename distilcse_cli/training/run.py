@@ -127,7 +127,7 @@ def _train(
     plan, ranks = objective.plan, objective.ranks
     run = ranks.on_main(lambda: resuming.identify(objective, dev, checkpoint))
     objective.begin(dev)
-    state = _new_state(objective)
+    state = new_state(objective)
     if checkpoint:
         resuming.restore(state, checkpoint, ranks)
     watch = Watch(
@@ -154,7 +154,7 @@ def _train(
     return _Trained(state, run["run"], watch.stopwatch.seconds)
 
 
-def _new_state(objective: Objective) -> TrainState:
+def new_state(objective: Objective) -> TrainState:
     """The state before the first step."""
     seed, runtime, ranks = objective.settings.seed, objective.runtime, objective.ranks
     set_seed(seed)

@@ -13,7 +13,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.real_model]
 def test_the_demo_ends_with_a_table_and_a_whole_student(
     distilcse: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, minilm: Path
 ) -> None:
-    shown = distilcse("demo", "--sentences", 600, "--out", "demo").stdout
+    done = distilcse("demo", "--sentences", 600, "--minutes", 60, "--out", "demo")
+    shown = done.stdout
+    assert "this machine" not in done.stderr, "--sentences decides"
+    assert "part 1 of " in done.stderr
 
     cells = [[cell.strip() for cell in line.split("|")[1:]] for line in shown.splitlines() if line.startswith("|")]
     rows = {row[0]: dict(zip(cells[0], row, strict=True)) for row in cells[1:]}
@@ -59,3 +62,7 @@ def test_an_out_that_is_too_long_is_one_line(distilcse: Callable[..., subprocess
     done = distilcse("demo", "--out", "x" * 300, code=3)
     assert "cannot use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_demo_of_no_minutes_is_refused(distilcse: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    assert "--minutes is 0.0, but must be a positive number" in distilcse("demo", "--minutes", 0, code=2).stderr
