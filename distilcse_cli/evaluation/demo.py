@@ -108,11 +108,11 @@ def run_demo(
     corpus = prepare_corpus([str(articles)], NEWS_ARTICLES)
     again = "the same command"
     if num_sentences is None and minutes is not None:
-        pace, num_scored = measure(sources, corpus, settings, runtime), _num_sentences(sts)
+        pace, to_score = measure(sources, corpus, settings, runtime), _num_characters(sts)
         left = 60 * minutes - (time.monotonic() - started)
-        num_sentences = pace.sentences_in(left, len(corpus), num_scored)
+        num_sentences = pace.sentences_in(left, len(corpus), to_score)
         again += f" with --sentences {num_sentences}"  # another measurement would choose other sentences
-        parts.seconds = pace.parts(num_sentences, num_scored)
+        parts.seconds = pace.parts(num_sentences, to_score)
         _log_choice(pace, num_sentences, len(corpus), parts.seconds)
     _write_sentences(text, islice(corpus, num_sentences))
     _distill(sources, student, settings, device, compute_dtype, parts, again)
@@ -185,9 +185,9 @@ def _sts_data() -> EvalData | None:
     return load_data(choose_tasks("sts", ()), folder, EvalSettings())
 
 
-def _num_sentences(data: EvalData | None) -> int:
-    """Distinct sentences to encode for the STS column."""
-    return len({sentence for task in data.tasks for sentence in task.sentences()}) if data else 0
+def _num_characters(data: EvalData | None) -> int:
+    """Length of the distinct sentences to encode for the STS column."""
+    return sum(map(len, {one for task in data.tasks for one in task.sentences()})) if data else 0
 
 
 def _sts_averages(

@@ -28,8 +28,8 @@ FEWEST = 2000
 """Sentences that a demo takes on the slowest machine: fewer train no student worth a look."""
 _STEPS = 3
 """Steps with an almost empty bank, the first of them not counted, and as many with a full one."""
-_DEV_SENTENCES = 3000
-"""About those of STS-B's development set; held-out sentences are fewer."""
+_DEV_SENTENCES = 1500
+"""Sentences of news that take as long as STS-B's development set; held-out ones are fewer."""
 _OTHER_SECONDS = 2.0
 """A part's writing of files and reading of settings."""
 
@@ -49,11 +49,14 @@ class Pace:
     bank_size: int
     loading: float
     """To load a model."""
+    length: float
+    """Mean characters of the sentences measured: time goes by length, and those of STS are short."""
     settings: DistillSettings
 
-    def parts(self, num_sentences: int, num_scored: int) -> list[float]:
-        """Seconds of each part of a demo: extract, train, compare and, if sentences of STS are scored, STS."""
+    def parts(self, num_sentences: int, sts_characters: int) -> list[float]:
+        """Seconds of each part of a demo: extract, train, compare and, if there are sentences of STS, score them."""
         settings, all_models = self.settings, self.teacher + 2 * self.student
+        num_scored = sts_characters / self.length
         num_held_out = min(settings.num_held_out, num_sentences // 20)
         rows = (num_sentences - num_held_out) * settings.epochs
         # the bank fills up, then stays full
@@ -64,16 +67,16 @@ class Pace:
             self.loading + num_sentences * self.teacher,
             self.loading
             + rows * (self.training + fullness * self.bank)
-            + num_evaluations * min(_DEV_SENTENCES, max(num_held_out, num_scored)) * self.student,
+            + num_evaluations * (_DEV_SENTENCES if num_scored else num_held_out) * self.student,
             3 * self.loading + (1 + SPEED_ROUNDS) * num_held_out * all_models,
         ]
         if num_scored:
             seconds.append(num_scored * all_models)
         return [part + _OTHER_SECONDS for part in seconds]
 
-    def sentences_in(self, seconds: float, num_all: int, num_scored: int) -> int:
+    def sentences_in(self, seconds: float, num_all: int, sts_characters: int) -> int:
         """Most sentences of `num_all` whose demo ends in that time, in round numbers; at least `FEWEST`."""
-        fit = bisect_right(range(num_all), seconds, key=lambda one: sum(self.parts(one + 1, num_scored)))
+        fit = bisect_right(range(num_all), seconds, key=lambda one: sum(self.parts(one + 1, sts_characters)))
         if fit < num_all:
             unit = 10 ** max(0, len(str(fit)) - 2)
             fit = fit // unit * unit
@@ -110,6 +113,7 @@ def measure(sources: DistillSources, corpus: Corpus, settings: DistillSettings, 
         bank=max(0.0, full - empty),
         bank_size=max(1, min(settings.bank_size, len(corpus))),
         loading=loading,
+        length=sum(map(len, sentences)) / num,
         settings=settings,
     )
 
@@ -138,7 +142,9 @@ def _training_seconds(
         settings=replace(settings, epochs=2, lr=1e-9),
         runtime=runtime,
         student=student,
-        tokens=tokenize(sentences, student.tokenizer, min(settings.max_length, student.max_length)),
+        tokens=tokenize(
+            sentences, student.tokenizer, min(settings.max_length, student.max_length), student.prompts.used
+        ),
         rows=np.arange(len(sentences)),
         teacher=StoredTeacher(teacher_rows, runtime),
     )

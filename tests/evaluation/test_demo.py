@@ -123,7 +123,7 @@ def test_text_and_students_that_no_demo_made_stay(demo: Callable[[], dict[str, b
 
 def pace(**changed: float) -> Pace:
     """A machine that needs 10 ms a sentence, and 10 more with a full bank."""
-    known = {"teacher": 0.002, "student": 0.001, "training": 0.008, "bank": 0.01, "loading": 1.0}
+    known = {"teacher": 0.002, "student": 0.001, "training": 0.008, "bank": 0.01, "loading": 1.0, "length": 100.0}
     return Pace(**(known | changed), bank_size=65_536, settings=DistillSettings())
 
 
@@ -141,8 +141,8 @@ def test_what_costs_time_leaves_fewer_sentences() -> None:
     usual = pace().sentences_in(300, 85_000, 0)
     for slower in (pace(teacher=0.01), pace(training=0.02), pace(bank=0.1), pace(loading=30.0)):
         assert slower.sentences_in(300, 85_000, 0) < usual
-    assert pace().sentences_in(300, 85_000, 20_000) < usual, "STS is scored, too"
-    assert len(pace().parts(usual, 20_000)) == len(pace().parts(usual, 0)) + 1
+    assert pace().sentences_in(300, 85_000, 2_000_000) < usual, "STS is scored, too"
+    assert len(pace().parts(usual, 2_000_000)) == len(pace().parts(usual, 0)) + 1
 
 
 def test_a_measurement_encodes_and_trains_in_memory(tiny: Callable[..., Path], tmp_path: Path, home: Path) -> None:
