@@ -57,7 +57,7 @@ def place() -> Place:
         world_size=world_size,
         local_rank=_number("LOCAL_RANK", 0, world_size - 1),
         host=os.environ["MASTER_ADDR"],
-        port=_number("MASTER_PORT", 1, 65_535),
+        port=_number("MASTER_PORT", 0, 65_535),
     )
 
 

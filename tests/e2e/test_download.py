@@ -49,9 +49,10 @@ def test_alone_it_shows_name_kind_size_license_what_is_here_groups_and_the_next_
         about, size, license, here = rows[entry.name]
         assert (about, license, here) == (entry.about, entry.license, "no")
         assert (size == "?") == (entry.source.num_unpacked_bytes is None)
-    *_, paper, demo, last = shown.splitlines()
+    *_, paper, demo, unknown, last = shown.splitlines()
     assert paper.startswith("group paper: news5m, nli, senteval, ")
     assert demo == "group demo: all-minilm-l6, news-articles"
+    assert unknown.startswith("?: ")
     assert last == "next: distilcse download NAME, such as: distilcse download all-minilm-l6"
     assert not home.exists()
     assert distilcse("download", "--list").stdout == shown

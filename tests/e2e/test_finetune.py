@@ -109,7 +109,7 @@ USAGE_ERRORS = {
     "weight without teacher": (["--keep-teacher", "0.5"], "--teacher and --keep-teacher go together"),
     "teacher without weight": (["--teacher", "t"], "--teacher and --keep-teacher go together"),
     "negative weight": (["--teacher", "t", "--keep-teacher", "-1"], "--keep-teacher is -1.0, but must be at least 0.0"),
-    "one column": (["--columns", "anchor"], "--columns is 'anchor', but must be two or three names"),
+    "one column": (["--columns", "anchor"], "--columns is 'anchor', but must be two or more different names"),
     "columns without header": (["--columns", "a,b", "--no-header"], "--columns needs the header"),
     "unknown preset": (["--preset", "mine"], "--preset is 'mine', but must be paper"),
     "no scale": (["--logit-scale", "0"], "--logit-scale is 0.0, but must be a positive number"),
@@ -129,7 +129,7 @@ def test_a_usage_error_is_one_line(distilcse: Command, case: str) -> None:
 
 
 def test_a_bad_row_is_named_before_any_model_is_loaded(distilcse: Command, tmp_path: Path, home: Path) -> None:  # noqa: ARG001
-    (tmp_path / "triplets.csv").write_text("a,b,c\na,b\n", encoding="utf-8")
+    (tmp_path / "triplets.csv").write_text("a cat,a dog,a man\na cat,a dog\n", encoding="utf-8")
     done = distilcse("finetune", "--student", "nobody/knows", "--triplets", "triplets.csv", "--out", "o", code=3)
     assert "triplets.csv, line 2 has 2 columns, but the first row 3" in done.stderr
     assert not (tmp_path / "o").exists()

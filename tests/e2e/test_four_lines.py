@@ -82,6 +82,7 @@ def test_distill_takes_the_articles_and_names_the_student_after_the_models(disti
     assert asked["corpus"]["settings"] == {
         "text_column": "text",
         "split_sentences": True,
+        "encoding": None,
         "min_words": 5,
         "max_words": 60,
         "on_bad_line": "stop",
