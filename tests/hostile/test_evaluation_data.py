@@ -145,7 +145,10 @@ def test_the_installed_command_says_the_same(
     """A few of the cases as a user meets them, interpreter and all."""
     evil(tmp_path / "evil.pth")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
-    environment = os.environ | {"DISTILCSE_HOME": str(tmp_path.with_name(f"{tmp_path.name}-home")), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "DISTILCSE_HOME": str(tmp_path.with_name(f"{tmp_path.name}-home")),
+        "OMP_NUM_THREADS": "1",
+    }
     model = materials["model"]
     before = snapshot(tmp_path)
     for arguments, code, says in (
