@@ -1,4 +1,4 @@
-"""Paths as people type them: what is there is looked at once, before the work, and not when the work is done."""
+"""Paths as people type them. Each is looked at once, before the work starts."""
 
 import os
 import re

@@ -19,7 +19,7 @@ _TOLERANCE = 1e-3
 
 
 def reads_padding(source: str, backbone: Any, tokenizer: Any) -> bool:
-    """Whether a sentence's token vectors change with the padding behind it.
+    """Whether a sentence's token vectors change with its padding.
 
     Raises:
         ModelError: the backbone cannot be run on token ids alone, or its vectors also change with the other

@@ -53,7 +53,7 @@ class ModelRef:
 
         Raises:
             UsageError: an empty reference, or a revision of something that has none.
-            ModelError: there is no such model, or what is there is not one.
+            ModelError: there is no such model, or the folder holds no model.
             NetworkError: the hub has no such model, does not hand it out, or cannot be reached.
         """
         if self.path is None:

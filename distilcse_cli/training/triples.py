@@ -228,7 +228,6 @@ def run(
 
     Args, Returns, Raises: as for `training.run.run`; `triplet_settings` says how rows become triples.
     """
-
     prepare = partial(_prepare, sources=sources, settings=settings, triplet_settings=triplet_settings)
     return run_objective(
         Triples,
