@@ -41,6 +41,7 @@ thead th { max-width: 14rem; overflow-wrap: anywhere; }
 th:first-child { text-align: left; font-weight: 400; position: sticky; left: 0; background: var(--paper); max-width:
   42vw; }
 .pictures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
+figcaption { margin-top: .4rem; }
 figure { margin: 0; background: var(--card); border-radius: 6px; padding: .6rem .7rem .7rem; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
@@ -143,7 +144,7 @@ def _figure(svg: str, caption: str, key: str = "") -> str:
 def _table(result: CompareResult) -> str:
     head = "".join(f"<th scope=col>{escape(one.name)}</th>" for one in (result.teacher, *result.students))
     rows = "".join(
-        f"<tr><th scope=row>{escape(label.strip())}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+        f"<tr><th scope=row>{escape(label)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
         for label, cells in result.rows()
     )
     return (

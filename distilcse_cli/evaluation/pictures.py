@@ -9,7 +9,7 @@ import numpy as np
 from distilcse_cli.evaluation.compared import HISTOGRAM_EDGES, CompareResult, StudentResult
 
 WIDTH, HEIGHT = 360, 270
-LEFT, RIGHT, TOP, BOTTOM = 44, 14, 14, 40
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 40
 COLOURS = 5
 """Students beyond these share colours; each has its name beside its point."""
 
@@ -43,8 +43,8 @@ class _Axes:
         middle = (LEFT + WIDTH - RIGHT) / 2
         parts.append(f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(self._labels[0])}</text>')
         center = (TOP + bottom) / 2
-        turned = f'transform="rotate(-90 11 {center})"'
-        parts.append(f'<text x="11" y="{center}" text-anchor="middle" {turned}>{escape(self._labels[1])}</text>')
+        turned = f'transform="rotate(-90 12 {center})"'
+        parts.append(f'<text x="12" y="{center}" text-anchor="middle" {turned}>{escape(self._labels[1])}</text>')
         return "".join(parts)
 
 
