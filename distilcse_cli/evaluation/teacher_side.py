@@ -1,5 +1,6 @@
 """The teacher of a comparison: a model that embeds the corpus, or a store that holds its rows already."""
 
+import gc
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from distilcse_cli.data.corpus import Corpus, CorpusReport, prepare_corpus
 from distilcse_cli.data.npy import NpyWriter, open_map
 from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.files import MAKE_ROOM, sha256_file
-from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.paths import expanded
 from distilcse_cli.runtime import Runtime
@@ -30,18 +30,17 @@ _ROWS_AT_ONCE = 8192
 class TeacherSide:
     """The sentences of a comparison and the teacher's rows of them. Shape letters: N sentences, D teacher width."""
 
-    reference: ModelRef
     corpus: Corpus
     rows: np.ndarray
     """(N, D) memory map."""
     space: Space
     num_truncated: int
     """Sentences of the store that were cut to the teacher's limit."""
-    encoder: SentenceEncoder | None
-    """None: only the teacher's rows are known."""
+    is_store: bool
+    """Whether only the teacher's rows are known."""
 
 
-def is_store(teacher: ModelRef) -> bool:
+def names_store(teacher: ModelRef) -> bool:
     """Whether a reference names an embedding store, finished or not."""
     folder = expanded(teacher.ref)
     try:
@@ -67,13 +66,15 @@ def prepare_teacher(
         DataError: the corpus or store cannot be used, or the store has no row for a sentence of the corpus.
         ModelError: the teacher cannot be loaded.
     """
-    if not is_store(teacher):
+    if not names_store(teacher):
         if not corpus:
             raise UsageError("no sentences to compare on", hint="name a text file with --corpus")
         text, model = prepare_corpus(corpus, settings), Teacher(teacher)
-        store, encoder = model.store(text, runtime), model.encoder()
-        space = space_of_model(teacher, encoder)
-        return _side(teacher, text, store.embeddings, space, store, encoder)
+        store = model.store(text, runtime)
+        space = space_of_model(teacher, model.encoder())
+        del model
+        gc.collect()  # a model is part of reference cycles
+        return _side(text, store.embeddings, space, store)
     if any((teacher.pooler, teacher.revision, teacher.prompt, teacher.prompt_name)):
         raise UsageError(f"{teacher.ref} holds rows, so how to read a model does not apply", hint="leave it out")
     store = open_store(expanded(teacher.ref))
@@ -83,25 +84,18 @@ def prepare_teacher(
         given = prepare_corpus(corpus, settings)
         if given.fingerprint != text.fingerprint:
             text, rows = given, _rows_of(given, store, text, held)
-    return _side(teacher, text, rows, space_of_store(store.manifest), store, None)
+    return _side(text, rows, space_of_store(store.manifest), store, is_store=True)
 
 
 def _side(
-    reference: ModelRef,
-    corpus: Corpus,
-    rows: np.ndarray,
-    space: Space,
-    store: EmbeddingStore,
-    encoder: SentenceEncoder | None,
+    corpus: Corpus, rows: np.ndarray, space: Space, store: EmbeddingStore, *, is_store: bool = False
 ) -> TeacherSide:
     if len(corpus) < FEWEST:
         raise DataError(
             f"{len(corpus)} sentences are too few to compare on", hint="a thousand or more tell models apart"
         )
     num_truncated = store.manifest["num_truncated"]
-    return TeacherSide(
-        reference=reference, corpus=corpus, rows=rows, space=space, num_truncated=num_truncated, encoder=encoder
-    )
+    return TeacherSide(corpus=corpus, rows=rows, space=space, num_truncated=num_truncated, is_store=is_store)
 
 
 def _sentences_of(store: EmbeddingStore) -> Corpus:
