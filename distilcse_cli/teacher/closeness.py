@@ -6,6 +6,7 @@ be memory maps of any length.
 Shape letters: N sentences, D teacher width, S student width, Q queries, P pairs, K neighbours of a query.
 """
 
+import mmap
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -69,12 +70,9 @@ def draw_sample(teacher: np.ndarray, *, num_queries: int, num_pairs: int, seed: 
     first = draw.integers(num_rows, size=num_pairs)
     # the second one of a pair is any of the others
     second = (first + 1 + draw.integers(num_rows - 1, size=num_pairs)) % num_rows
-    count = min(max(NEAREST), num_rows - 1)
-    return Sample(
-        queries=queries,
-        random_pairs=np.stack([first, second], axis=1),
-        nearest=nearest(teacher[queries], teacher, count, leave_out=queries),
-    )
+    found = nearest(teacher[queries], teacher, min(max(NEAREST), num_rows - 1), leave_out=queries)
+    _give_back(teacher)
+    return Sample(queries=queries, random_pairs=np.stack([first, second], axis=1), nearest=found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +146,12 @@ def look(rows: np.ndarray, sample: Sample, *, is_teacher: bool = False) -> Looks
     near = pair_cosines(rows, sample.near_pairs).reshape(len(sample.queries), -1)
     queries = unit_rows(rows[sample.queries])
     count = sample.nearest.shape[1]
+    own = sample.nearest if is_teacher else nearest(queries, rows, count, leave_out=sample.queries)
+    _give_back(rows)
     return Looks(
         random_cosines=random,
         near_cosines=near,
-        nearest=sample.nearest if is_teacher else nearest(queries, rows, count, leave_out=sample.queries),
+        nearest=own,
         spread=Spread(
             spread=float(random.mean(dtype=np.float64)),
             # the distance of two unit vectors, squared, is 2 - 2 cos
@@ -179,6 +179,7 @@ def closeness(student: np.ndarray, teacher: np.ndarray, own: Looks, theirs: Look
     same_width = student.shape[1] == teacher.shape[1]
     count = sample.nearest.shape[1]
     crossed = nearest(student[sample.queries], teacher, count, leave_out=sample.queries) if same_width else None
+    _give_back(teacher)
     return Closeness(
         spearman=rank_correlation(*(np.append(one.random_cosines, one.near_cosines) for one in (own, theirs))),
         spearman_random=rank_correlation(own.random_cosines, theirs.random_cosines),
@@ -235,3 +236,10 @@ def _mean_cosine(student: np.ndarray, teacher: np.ndarray) -> float:
         part = slice(start, start + _PAIRS_AT_ONCE)
         total += float((unit_rows(student[part]) * unit_rows(teacher[part])).sum(dtype=np.float64))
     return total / len(student)
+
+
+def _give_back(rows: np.ndarray) -> None:
+    """Give back the memory of those pages of a map that were read: they count as the process's."""
+    array = rows if isinstance(rows, np.memmap) else rows.base
+    if isinstance(array, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
 """Students beside their teacher: tiny models, stores, labels, the page, and what a default gate lets through."""
 
+import gzip
 import json
 import random
 import re
@@ -7,7 +8,9 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +24,11 @@ from distilcse_cli.evaluation.compared import CompareResult
 from distilcse_cli.evaluation.html_report import page
 from distilcse_cli.evaluation.labelled import RetrievalData, ScoredPairs
 from distilcse_cli.evaluation.settings import CompareSettings
-from distilcse_cli.evaluation.verdict import METRICS
+from distilcse_cli.evaluation.verdict import GATE, METRICS, faults
+from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.reference import ModelRef
+from distilcse_cli.models.ridge import ridge_map
+from distilcse_cli.teacher.closeness import closeness, draw_sample, look
 from distilcse_cli.teacher.extract import extract
 from tests.evaluation.small import FP32, Tiny
 from tests.tiny import WORDS
@@ -246,3 +252,46 @@ def test_usage_errors_come_before_any_work(distilcse: Command, tmp_path: Path) -
     (tmp_path / "pairs.csv").write_text("sentence1,sentence2,score\na,b,x\n", encoding="utf-8")
     said = distilcse(*base, "--labels", "pairs.csv", code=3).stderr
     assert said.startswith("error: pairs.csv, line 2: the score is 'x', which is no number")
+
+
+@pytest.fixture(scope="module")
+def captions(data_dir: Path) -> list[str]:
+    with gzip.open(data_dir / "news" / "captions.en.txt.gz", "rt", encoding="utf-8") as file:
+        return [line.strip() for line in islice(file, 900)]
+
+
+@pytest.mark.real_model
+def test_the_gate_tells_sabotaged_students_of_a_real_teacher_from_honest_ones(
+    captions: list[str], minilm: Path
+) -> None:
+    def rows(**how: Any) -> np.ndarray:
+        return Embedder(ModelRef(ref=str(minilm), **how).load(), FP32).sentences(captions)
+
+    teacher, cut = rows(), rows(keep_layers=(0, 3, 5))
+    # an honest student: the cut, fitted to the teacher's rows of 600 sentences, judged on the other 300
+    weight, bias = ridge_map(cut[:600], teacher[:600])
+    judged = teacher[600:]
+    draw = np.random.default_rng(0)
+    middle = judged.mean(axis=0)
+    directions = np.linalg.svd(judged, full_matrices=False)
+    few = (directions.U[:, :8] * directions.S[:8]) @ directions.Vh[:8]
+    sample = draw_sample(judged, num_queries=300, num_pairs=20_000, seed=0)
+    theirs = look(judged, sample, is_teacher=True)
+
+    def lacks(student: np.ndarray) -> set[str]:
+        own = look(student, sample)
+        metrics = closeness(student, judged, own, theirs, sample).as_dict() | {
+            "rank_ratio": own.spread.effective_rank / min(theirs.spread.effective_rank, student.shape[1])
+        }
+        return {fault.metric for fault in faults(metrics, GATE)}
+
+    assert lacks(judged) == set()
+    assert lacks(cut[600:] @ weight.T + bias) == set()
+    # other numbers for the same cosines are as good
+    assert lacks(-3 * judged) == set()
+    assert "spearman_random" in lacks(cut[600:])
+    assert "spearman_random" in lacks(rows(keep_layers=(0, 2, 4))[600:])
+    assert "spearman_random" in lacks(rows(pooler="cls")[600:])
+    assert lacks(judged[draw.permutation(300)]) == {"spearman_random", "spearman_near"}
+    assert lacks(judged / 10 + middle / np.linalg.norm(middle)) == {"rank_ratio"}
+    assert "rank_ratio" in lacks(few)
