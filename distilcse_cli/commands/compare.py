@@ -102,15 +102,8 @@ def compare(
     references = [student_options.of(ref) for ref in student]
     if student_options.revision is not None and len(set(student)) > 1:
         raise UsageError("--revision goes with one model", hint="name one --student, or leave --revision out")
-    own = (queries, documents, qrels)
-    if any(own) and not all(own):
-        raise UsageError("--queries, --documents and --qrels go together", hint="name all three")
-    for file in (labels, *own):
-        if file is not None:
-            require_file(file)
-    if report is not None:
-        require_outside(report, teacher, *student, *(corpus or ()), labels, *own)
-        require_writable(report)
+    own = (labels, queries, documents, qrels)
+    _check_files(report, own, teacher, *student, *(corpus or ()))
 
     from distilcse_cli.evaluation.labelled import read_pairs, read_retrieval
 
@@ -138,3 +131,15 @@ def compare(
         console.result(result.table())
     if gate or limits:
         result.require()
+
+
+def _check_files(report: Path | None, own: tuple[Path | None, ...], *read: str) -> None:
+    """Check the labels' files and the page to write before anything slow starts."""
+    if any(own[1:]) and not all(own[1:]):
+        raise UsageError("--queries, --documents and --qrels go together", hint="name all three")
+    for file in own:
+        if file is not None:
+            require_file(file)
+    if report is not None:
+        require_outside(report, *read, *own)
+        require_writable(report)
