@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import typer
 
 CTRL_C = 130
-CAN_CONTINUE = ("download", "extract", "eval")
+CAN_CONTINUE = ("download", "extract", "compare", "eval")
 """Commands that reuse what they had finished when they were interrupted. Training says by itself how to resume."""
 
 NUMBERS = {"HF_HUB_ETAG_TIMEOUT": int, "HF_HUB_DOWNLOAD_TIMEOUT": int, "HF_DATASETS_IN_MEMORY_MAX_SIZE": float}

@@ -125,11 +125,12 @@ def _key(flags: Sequence[str]) -> str:
     import torch
 
     limits = [f"{name}={os.environ[name]}" for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA") if name in os.environ]
-    parts = [_cpu_model(), *flags, f"torch {torch.__version__}", f"{torch.get_num_threads()} threads", *limits]
+    parts = [cpu_model(), *flags, f"torch {torch.__version__}", f"{torch.get_num_threads()} threads", *limits]
     return ", ".join(parts)
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The CPU's name, for the record of a measurement."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):

@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from distilcse_cli import __version__
-from distilcse_cli.commands import convert, demo, distill, download, encode, env, eval, extract, finetune, presets
+from distilcse_cli.commands import (
+    compare,
+    convert,
+    demo,
+    distill,
+    download,
+    encode,
+    env,
+    eval,
+    extract,
+    finetune,
+    presets,
+)
 from distilcse_cli.commands.options import Grouped
 
 app = typer.Typer(
@@ -54,6 +66,7 @@ app.command(cls=Grouped)(download.download)
 app.command(cls=Grouped, epilog=extract.EXAMPLES)(extract.extract)
 app.command(cls=presets.TrainingCommand, epilog=distill.EXAMPLES)(distill.distill)
 app.command(cls=presets.FinetuneCommand, epilog=finetune.EXAMPLES)(finetune.finetune)
+app.command(cls=Grouped, epilog=compare.EXAMPLES)(compare.compare)
 app.command("eval", cls=Grouped, epilog=eval.EXAMPLES, context_settings=eval.CONTEXT)(eval.evaluate)
 app.command(cls=Grouped, epilog=encode.EXAMPLES)(encode.encode)
 app.command(cls=Grouped, epilog=convert.EXAMPLES)(convert.convert)

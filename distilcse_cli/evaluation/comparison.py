@@ -1,18 +1,16 @@
 """Compare students with their teacher on the same unlabelled sentences: size, speed, agreement."""
 
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.tokens import tokenize
+from distilcse_cli.evaluation.speed import sentences_per_second
 from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.agreement import Agreement, agreement
-
-SPEED_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -48,18 +46,15 @@ def compare(
     }
     embedders = {name: Embedder(model, runtime, settings) for name, model in models.items()}
     embeddings = {name: embedder.rows(rows[name]) for name, embedder in embedders.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    for _ in range(SPEED_ROUNDS):
-        for name, embedder in embedders.items():
-            started = time.perf_counter()
-            embedder.rows(rows[name])
-            seconds[name].append(time.perf_counter() - started)
+    speed = sentences_per_second(
+        {name: partial(embedder.rows, rows[name]) for name, embedder in embedders.items()}, len(sentences)
+    )
     return [
         Comparison(
             name=name,
             num_layers=model.num_layers,
             num_parameters=model.num_parameters,
-            sentences_per_second=len(sentences) / statistics.median(seconds[name]),
+            sentences_per_second=speed[name],
             agreement=agreement(embeddings[name], embeddings[teacher]),
         )
         for name, model in models.items()

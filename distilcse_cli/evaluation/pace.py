@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from distilcse_cli.data.corpus import Corpus
 from distilcse_cli.data.tokens import tokenize
-from distilcse_cli.evaluation.comparison import SPEED_ROUNDS
+from distilcse_cli.evaluation.speed import SPEED_ROUNDS
 from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.runtime import Runtime

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from distilcse_cli.config import EncodeSettings
+from distilcse_cli.config import EncodeSettings, MachineSettings
 from distilcse_cli.errors import UsageError
 from distilcse_cli.paths import mode_of
-from distilcse_cli.setting import DATA, KEEPING, Setting, check, settings_of
+from distilcse_cli.setting import DATA, KEEPING, MACHINE, Setting, check, settings_of
 
 Mode = Literal["test", "dev", "fasttest"]
 Aggregation = Literal["all", "mean", "wmean"]
@@ -69,6 +69,34 @@ class EvalSettings:
         return EncodeSettings(
             batch_tokens=self.batch_tokens, max_length=self.max_length, normalize=self.normalize, dtype="float32"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings:
+    """How students are compared with their teacher without labels."""
+
+    num_queries: Annotated[
+        int, Setting("Sentences, drawn by the seed, whose neighbours among all others are compared.", at_least=3)
+    ] = 2000
+    num_pairs: Annotated[
+        int, Setting("Random pairs of sentences whose cosines are compared, beside the near ones.", at_least=2)
+    ] = 20_000
+    seed: Annotated[int, Setting("Seed of what is drawn.", at_least=0)] = 0
+    price_per_hour: Annotated[
+        float | None,
+        Setting("Price of an hour of this machine; shows what a million sentences cost.", panel=MACHINE, positive=True),
+    ] = None
+    memory: Annotated[
+        bool,
+        Setting(
+            "Measure each model's peak memory, in a process of its own.", panel=MACHINE, option="--memory/--no-memory"
+        ),
+    ] = True
+    device: Annotated[str | None, settings_of(MachineSettings)["device"]] = None
+    compute_dtype: Annotated[str, settings_of(MachineSettings)["compute_dtype"]] = "auto"
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

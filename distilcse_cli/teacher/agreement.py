@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from distilcse_cli.teacher.neighbours import nearest, shared
+
 NUM_NEIGHBORS = 10
 
 
@@ -44,30 +46,21 @@ def agreement(student: np.ndarray, teacher: np.ndarray) -> Agreement:
         raise ValueError(f"student {student.shape}, teacher {teacher.shape}: at least 3 rows each, and as many")
     from scipy.stats import spearmanr
 
-    student, teacher = _unit(student), _unit(teacher)
+    student, teacher = unit_rows(student), unit_rows(teacher)
     student_cosines, teacher_cosines = student @ student.T, teacher @ teacher.T
     pairs = np.triu_indices(len(student), k=1)
     spearman = spearmanr(student_cosines[pairs], teacher_cosines[pairs]).statistic
-    near = min(NUM_NEIGHBORS, len(student) - 1)
-    shared = [
-        len(np.intersect1d(mine, theirs))
-        for mine, theirs in zip(_nearest(student_cosines, near), _nearest(teacher_cosines, near), strict=True)
-    ]
+    near, own = min(NUM_NEIGHBORS, len(student) - 1), np.arange(len(student))
+    mine, theirs = (nearest(rows, rows, near, leave_out=own) for rows in (student, teacher))
     same_width = student.shape[1] == teacher.shape[1]
     return Agreement(
         pair_spearman=100 * float(spearman),
-        neighbor_overlap=100 * float(np.mean(shared)) / near,
+        neighbor_overlap=100 * shared(mine, theirs),
         mean_cosine=float((student * teacher).sum(axis=1).mean()) if same_width else None,
     )
 
 
-def _nearest(cosines: np.ndarray, count: int) -> np.ndarray:
-    """(N, count) numbers of the nearest other rows, in no particular order."""
-    others = cosines.copy()
-    np.fill_diagonal(others, -np.inf)
-    return np.argpartition(-others, count - 1, axis=1)[:, :count]
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """(N, D) float32 rows of length 1; a row of zeros stays."""
     rows = rows.astype(np.float32)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.pooling import Dense
+from distilcse_cli.models.ridge import ridge_map
 
 
 class Scale(nn.Module):
@@ -63,8 +65,8 @@ class StudentModel(nn.Module):
         return embeddings if self.projection is None else self.projection(embeddings)
 
     @torch.no_grad()
-    def fit_projection(self, embeddings: Tensor, teacher: Tensor) -> None:
-        """Start the projection as the least-squares map from the student's rows to the teacher's.
+    def fit_projection(self, embeddings: np.ndarray, teacher: np.ndarray) -> None:
+        """Start the projection as the best linear map from the student's rows to the teacher's.
 
         A random projection would first pull the student in a random direction.
 
@@ -74,11 +76,9 @@ class StudentModel(nn.Module):
         """
         if self.projection is None:
             return
-        center, target = embeddings.mean(dim=0), teacher.mean(dim=0)
-        # gelsd accepts rank-deficient rows, such as fewer sentences than columns
-        weight = torch.linalg.lstsq(embeddings - center, teacher - target, driver="gelsd").solution.T
-        self.projection.weight.copy_(weight)
-        self.projection.bias.copy_(target - weight @ center)
+        weight, bias = ridge_map(embeddings, teacher)
+        self.projection.weight.copy_(torch.from_numpy(weight))
+        self.projection.bias.copy_(torch.from_numpy(bias))
 
     def in_teacher_space(self) -> SentenceEncoder:
         """An encoder that shares the student's weights and ends with the projection."""

@@ -107,7 +107,7 @@ class Triples(Objective):
             embedder = Embedder(self.student, self.runtime, EncodeSettings(normalize=False))
             embeddings = embedder.sentences(self.triplets.sentences.take(rows))
             teacher = self.store.embeddings[rows].astype(np.float32)
-            model.fit_projection(torch.from_numpy(embeddings), torch.from_numpy(teacher))
+            model.fit_projection(embeddings, teacher)
         return model.to(self.runtime.torch_device())
 
     def backward(self, state: TrainState, rows: np.ndarray) -> Tensor:

@@ -18,7 +18,7 @@ from distilcse_cli.commands.presets import PAPER
 from distilcse_cli.commands.settings_file import read_settings
 from distilcse_cli.config import CorpusSettings, EncodeSettings, MachineSettings, TripletSettings
 from distilcse_cli.errors import UsageError
-from distilcse_cli.evaluation.settings import EvalSettings
+from distilcse_cli.evaluation.settings import CompareSettings, EvalSettings
 from distilcse_cli.setting import PANELS, Setting, option_name, settings_of
 from distilcse_cli.training.settings import DistillSettings, FinetuneSettings
 from tests.e2e.conftest import Typed
@@ -29,6 +29,7 @@ SETTINGS = {
     "extract": (CorpusSettings, EncodeSettings, MachineSettings),
     "distill": (DistillSettings, CorpusSettings, MachineSettings),
     "finetune": (FinetuneSettings, TripletSettings, MachineSettings),
+    "compare": (CompareSettings, CorpusSettings),
     "eval": (EvalSettings, MachineSettings),
     "encode": (EncodeSettings, MachineSettings),
 }
@@ -50,7 +51,7 @@ def test_every_field_is_an_option_with_its_own_words_and_default_or_internal(com
 
 
 def test_commands_are_listed_in_the_order_of_the_path() -> None:
-    path = ["download", "extract", "distill", "finetune", "eval", "encode", "convert", "demo", "env"]
+    path = ["download", "extract", "distill", "finetune", "compare", "eval", "encode", "convert", "demo", "env"]
     assert list(COMMANDS) == path
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "distill": "distill --teacher {model} --student {other} --corpus {text} --out student --max-steps 2",
     "finetune": "finetune --student {other} --triplets {triples} --out student --max-steps 2",
     "eval": "eval --model {model} --teacher {other} --tasks STS16 --data {data} --out r.json",
+    "compare": "compare --teacher {model} --student {other} --corpus {text} --no-memory --report r.html",
     "convert": "convert {weights} --base {model} --out student",
     "env": "env",
     "env --json": "env --json",
