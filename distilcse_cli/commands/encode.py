@@ -71,7 +71,7 @@ def encode(
 
     runtime = choose_runtime(own_device(machine.device), machine.compute_dtype)
     with joined(runtime, machine.rendezvous_timeout) as ranks:
-        encoder = ranks.main_first(lambda: reference.load(max_length=settings.max_length))
+        encoder = ranks.main_first(lambda: reference.load(max_length=settings.max_length, light=True))
         console.log(f"encoding with {encoder.source} on {runtime}{ranks}")
         started = time.perf_counter()
         report = encode_file(source, encoder, out, settings, runtime, text=text, ranks=ranks)

@@ -5,6 +5,7 @@ model is never run.
 """
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,9 @@ def quiet_transformers() -> Iterator[None]:
     A bar would count the tensors of a local file without naming the model, amid the output of a command that loads
     three models.
     """
+    if "transformers" not in sys.modules:  # then it says nothing, and importing it would take seconds
+        yield
+        return
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -14,6 +14,7 @@ from distilcse_cli.errors import ModelError, UsageError
 from distilcse_cli.models.backbone import NO_ENCODER, drop_pooler, load_backbone, num_embeddings
 from distilcse_cli.models.first_token import first_token, reads_first_token
 from distilcse_cli.models.layout import Layout, read_layout
+from distilcse_cli.models.light import LightBert, light_backbone
 from distilcse_cli.models.pooling import DEFAULT, POOLINGS, Dense, needs_hidden_states, pool
 from distilcse_cli.models.probe import reads_padding
 from distilcse_cli.models.prompts import Prompts
@@ -196,6 +197,7 @@ def load_encoder(
     tokenizer: str | None = None,
     prompt: str | None = None,
     prompt_name: str | None = None,
+    light: bool = False,
 ) -> SentenceEncoder:
     """Load an encoder; commands do it by `ModelRef.load`.
 
@@ -203,13 +205,15 @@ def load_encoder(
         path: the model's folder or file of weights; None finds it.
         ref, pooler, revision, keep_layers, base, tokenizer, prompt, prompt_name: the fields of `ModelRef`.
         max_length: most tokens of a sentence; None takes the folder's own limit.
+        light: allow an encoder that can only embed, which takes less time to import (see `models.light`).
 
     Raises:
         DistilCSEError: as from `ModelRef.load`.
     """
     if path is None:
         path = ModelRef(ref=ref, pooler=pooler, revision=revision).locate()
-    parts = _parts(ref, path, base=base, tokenizer=tokenizer)
+    light = light and keep_layers is None
+    parts = _parts(ref, path, base=base, tokenizer=tokenizer, light=light)
     layout = parts.layout
     prompts = layout.prompts.choose(ref, prompt, prompt_name)
     if keep_layers is not None:
@@ -225,11 +229,12 @@ def load_encoder(
         source=ref,
         prompts=prompts,
     ).eval()
-    encoder.reads_padding = reads_padding(ref, encoder.backbone, encoder.tokenizer)
+    if not isinstance(encoder.backbone, LightBert):  # that one is known not to
+        encoder.reads_padding = reads_padding(ref, encoder.backbone, encoder.tokenizer)
     return encoder
 
 
-def _parts(ref: str, path: Path, *, base: str | None, tokenizer: str | None) -> Parts:
+def _parts(ref: str, path: Path, *, base: str | None, tokenizer: str | None, light: bool) -> Parts:
     if path.is_file():
         return load_weights(ref, path, base=base, tokenizer=tokenizer)
     if base is not None or tokenizer is not None:
@@ -241,9 +246,15 @@ def _parts(ref: str, path: Path, *, base: str | None, tokenizer: str | None) -> 
         raise ModelError(
             f"{ref} uses {layout.problem}, which is not supported, and has no transformer", hint=NO_ENCODER
         )
-    backbone = load_backbone(layout.backbone, **settings.config_args)
+    backbone: Any = light_backbone(layout.backbone) if light and not settings.config_args else None
+    if backbone is None:
+        backbone, light = load_backbone(layout.backbone, **settings.config_args), False
     loaded = load_tokenizer(
-        layout.backbone, num_embeddings(backbone), lower_case=settings.lower_case, **settings.tokenizer_args
+        layout.backbone,
+        num_embeddings(backbone),
+        lower_case=settings.lower_case,
+        light=light,
+        **settings.tokenizer_args,
     )
     return Parts(backbone=backbone, tokenizer=loaded, layout=layout)
 

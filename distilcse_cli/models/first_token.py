@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distilcse_cli.models.backbone import is_bert_kind
+from distilcse_cli.models.light import LightBert
 from distilcse_cli.models.pooling import FIRST_TOKEN, POOLINGS
 
 
@@ -34,11 +35,14 @@ def first_token(backbone: Any, input_ids: Tensor, attention_mask: Tensor) -> Ten
     Returns:
         (B, 1, H)
     """
-    from transformers.masking_utils import create_bidirectional_mask
-
     states = backbone.embeddings(input_ids=input_ids)
-    # positional arguments, since releases differ in the second one's name; the mask is None if nothing is padded
-    mask = create_bidirectional_mask(backbone.config, states, attention_mask)
+    if isinstance(backbone, LightBert):
+        mask = backbone.padding_mask(attention_mask)
+    else:
+        from transformers.masking_utils import create_bidirectional_mask
+
+        # positional arguments, since releases differ in the second one's name; the mask is None if nothing is padded
+        mask = create_bidirectional_mask(backbone.config, states, attention_mask)
     *layers, last = backbone.encoder.layer
     for layer in layers:
         states = layer(states, mask)

@@ -61,11 +61,12 @@ class ModelRef:
             object.__setattr__(self, "path", found)
         return self.path  # type: ignore[return-value]
 
-    def load(self, *, max_length: int | None = None) -> "SentenceEncoder":
+    def load(self, *, max_length: int | None = None, light: bool = False) -> "SentenceEncoder":
         """Load the encoder: fp32, eval mode, on the CPU.
 
         Args:
             max_length: most tokens of a sentence; None takes the model's own limit.
+            light: it will only embed, not be trained, cut or saved. Then most BERTs load in half the time.
 
         Raises:
             UsageError: a layer or length that the model does not have; a base of a folder.
@@ -84,6 +85,7 @@ class ModelRef:
             tokenizer=self.tokenizer,
             prompt=self.prompt,
             prompt_name=self.prompt_name,
+            light=light,
         )
 
 

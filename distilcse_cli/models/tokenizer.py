@@ -12,30 +12,29 @@ from distilcse_cli.data.tokens import tokenizer_errors
 from distilcse_cli.errors import ModelError, UsageError
 from distilcse_cli.models.backbone import DAMAGED, first_line, num_positions, quiet_transformers
 from distilcse_cli.models.layout import Layout
+from distilcse_cli.models.light import light_tokenizer
 
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 _MAX_GROWTH = 100
 """Characters that a normalizer may make of one."""
 
 
-def load_tokenizer(folder: Path, num_embeddings: int, *, lower_case: bool = False, **arguments: Any) -> Any:
+def load_tokenizer(
+    folder: Path, num_embeddings: int, *, lower_case: bool = False, light: bool = False, **arguments: Any
+) -> Any:
     """Load the folder's fast tokenizer and check that it fits a model with `num_embeddings` token embeddings.
+
+    `light` allows a `LightTokenizer`, which cannot be saved; `arguments` are for `AutoTokenizer.from_pretrained`.
 
     Raises:
         ModelError: there is none, or it is slow, has no words or no padding, or its ids have no embeddings;
             it makes far more of a text, or its longest input is no number.
     """
-    from transformers import AutoTokenizer
-
     if not any(file for pattern in _VOCABULARIES for file in folder.glob(pattern)):
         raise ModelError(f"{folder} has no tokenizer", hint="it needs a tokenizer.json")
-    with quiet_transformers():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, **arguments
-            )
-        except Exception as error:
-            raise ModelError(f"cannot load the tokenizer of {folder}: {first_line(error)}", hint=DAMAGED) from error
+    tokenizer: Any = light_tokenizer(folder) if light and not arguments else None
+    if tokenizer is None:
+        tokenizer = _from_transformers(folder, arguments)
     if not tokenizer.is_fast:
         raise ModelError(f"{folder} has no fast tokenizer", hint="it needs a tokenizer.json")
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
@@ -55,6 +54,16 @@ def load_tokenizer(folder: Path, num_embeddings: int, *, lower_case: bool = Fals
     if lower_case:
         _lower_case(tokenizer)
     return tokenizer
+
+
+def _from_transformers(folder: Path, arguments: dict[str, Any]) -> Any:
+    from transformers import AutoTokenizer
+
+    with quiet_transformers():
+        try:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **arguments)
+        except Exception as error:
+            raise ModelError(f"cannot load the tokenizer of {folder}: {first_line(error)}", hint=DAMAGED) from error
 
 
 def choose_max_length(ref: str, layout: Layout, backbone: Any, tokenizer: Any, wanted: int | None) -> int:

@@ -1,0 +1,316 @@
+"""A BERT and its tokenizer without transformers, for a process that only embeds.
+
+Importing transformers' BERT takes longer than embedding a few thousand sentences. These modules have the names
+and the arithmetic of transformers' own, so weights fit and vectors are equal. They hold what embedding needs:
+no training, no saving. Whatever is unusual about a folder is left to transformers, which also words the errors.
+
+Shape letters: B sentences, T tokens, H hidden.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_CONFIG = {
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+}
+"""The numbers that shape a BERT, with transformers' defaults."""
+_PLAIN = {
+    "model_type": ("bert",),
+    "hidden_act": (None, "gelu"),
+    "position_embedding_type": (None, "absolute"),
+    "is_decoder": (None, False),
+    "add_cross_attention": (None, False),
+    "is_encoder_decoder": (None, False),
+    "auto_map": (None,),
+    "quantization_config": (None,),
+}
+"""Fields of config.json, and the values that mean BERT as we compute it; None: not there."""
+_FLOATS = ("F32", "F16", "BF16")
+_LONGEST_HEADER = 1 << 24
+_WORD_PIECE = {"type": "WordPiece", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
+_SPECIAL = ("cls_token", "sep_token", "pad_token", "unk_token", "mask_token")
+
+
+def light_backbone(folder: Path) -> "LightBert | None":
+    """Load the BERT of a folder in fp32, eval mode; None if anything about it is unusual."""
+    config = _plain_config(folder)
+    if config is None or (folder / "adapter_config.json").exists():
+        return None
+    weights = folder / "model.safetensors"
+    header = _header(weights)
+    if header is None or len(header) < config.num_hidden_layers:  # a configuration may claim millions of layers
+        return None
+    model = LightBert(config)
+    named = _names_in_file(header, {name: list(tensor.shape) for name, tensor in model.state_dict().items()})
+    if named is None:
+        return None
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="pt") as file:
+        tensors = {name: file.get_tensor(in_file).float() for name, in_file in named.items()}
+    if not all(tensor.sum().isfinite() for tensor in tensors.values()):
+        return None
+    if "pooler.dense.weight" not in tensors:
+        model.pooler = nn.Identity()
+    model.load_state_dict(tensors, assign=True)
+    return model.eval()
+
+
+def _plain_config(folder: Path) -> SimpleNamespace | None:
+    settings = _read(folder / "config.json")
+    if settings is None or any(settings.get(key) not in values for key, values in _PLAIN.items()):
+        return None
+    numbers = {key: settings.get(key, default) for key, default in _CONFIG.items()}
+    if not all(isinstance(value, int | float) and math.isfinite(value) and value > 0 for value in numbers.values()):
+        return None
+    whole = (value for key, value in numbers.items() if key != "layer_norm_eps")
+    if not all(type(value) is int for value in whole) or numbers["hidden_size"] % numbers["num_attention_heads"]:
+        return None
+    return SimpleNamespace(**numbers, model_type="bert", hidden_act="gelu", is_decoder=False)
+
+
+def _names_in_file(header: Mapping[str, Any], shapes: Mapping[str, list[int]]) -> dict[str, str] | None:
+    """Our names of the weights to those in the file; None unless it holds exactly the BERT of these shapes."""
+    own = {name.removeprefix("bert."): name for name in header if name != "__metadata__"}
+    own.pop("embeddings.position_ids", None)
+    expected = {name for name in shapes if not name.startswith("pooler.")}
+    extra = set(own) - expected
+    if not expected <= set(own) or not (extra == set() or extra == set(shapes) - expected):
+        return None
+    fits = all(header[own[name]]["dtype"] in _FLOATS and header[own[name]]["shape"] == shapes[name] for name in own)
+    return own if fits else None
+
+
+def _header(path: Path) -> dict[str, Any] | None:
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            return json.loads(file.read(size)) if size <= _LONGEST_HEADER else None
+    except (OSError, ValueError):
+        return None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+class _Embedding(nn.Embedding):
+    """Without weights until they are loaded. Even on the meta device, random ones would import torch's compiler."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes, _weight=torch.empty(*sizes, device="meta"))
+
+
+class _Linear(nn.Linear):
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes, device="meta")
+
+    def reset_parameters(self) -> None:
+        """Leave it without weights."""
+
+
+class _LayerNorm(nn.LayerNorm):
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__(width, eps=eps, device="meta")
+
+    def reset_parameters(self) -> None:
+        """Leave it without weights."""
+
+
+class LightBert(nn.Module):
+    """BERT's encoder with transformers' names; `forward` gives what a `SentenceEncoder` asks for."""
+
+    _supports_sdpa = True
+
+    def __init__(self, config: SimpleNamespace) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = _Embeddings(config)
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))})
+        self.pooler: nn.Module = nn.ModuleDict({"dense": _Linear(config.hidden_size, config.hidden_size)})
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, output_hidden_states: bool = False) -> SimpleNamespace:
+        """(B, T) ids and mask to `last_hidden_state` (B, T, H), and to the states before and after each layer."""
+        states = self.embeddings(input_ids)
+        mask = self.padding_mask(attention_mask)
+        hidden = [states]
+        for layer in self.encoder["layer"]:
+            states = layer(states, mask)
+            hidden.append(states)
+        return SimpleNamespace(last_hidden_state=states, hidden_states=tuple(hidden) if output_hidden_states else None)
+
+    def padding_mask(self, attention_mask: Tensor) -> Tensor | None:
+        """(B, 1, T, T) which keys a token may attend to; None if nothing is padded."""
+        B, T = attention_mask.shape
+        return None if attention_mask.all() else attention_mask.bool()[:, None, None, :].expand(B, 1, T, T)
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The table of token embeddings."""
+        return self.embeddings.word_embeddings
+
+
+class _Embeddings(nn.Module):
+    def __init__(self, config: SimpleNamespace) -> None:
+        super().__init__()
+        self.word_embeddings = _Embedding(config.vocab_size, config.hidden_size)
+        self.position_embeddings = _Embedding(config.max_position_embeddings, config.hidden_size)
+        self.token_type_embeddings = _Embedding(config.type_vocab_size, config.hidden_size)
+        self.LayerNorm = _LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        types = torch.zeros_like(input_ids)
+        embeddings = self.word_embeddings(input_ids) + self.token_type_embeddings(types)
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+        return self.LayerNorm(embeddings + self.position_embeddings(positions))
+
+
+class _Layer(nn.Module):
+    def __init__(self, config: SimpleNamespace) -> None:
+        super().__init__()
+        self.attention = _Attention(config)
+        self.intermediate = nn.ModuleDict({"dense": _Linear(config.hidden_size, config.intermediate_size)})
+        self.output = _Output(config.intermediate_size, config)
+
+    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+        return self.feed_forward_chunk(self.attention(states, mask))
+
+    def feed_forward_chunk(self, attended: Tensor) -> Tensor:
+        return self.output(functional.gelu(self.intermediate["dense"](attended)), attended)
+
+
+class _Attention(nn.Module):
+    def __init__(self, config: SimpleNamespace) -> None:
+        super().__init__()
+        self.self = _SelfAttention(config)
+        self.output = _Output(config.hidden_size, config)
+
+    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+        return self.output(self.self(states, mask), states)
+
+
+class _SelfAttention(nn.Module):
+    def __init__(self, config: SimpleNamespace) -> None:
+        super().__init__()
+        self.num_attention_heads = config.num_attention_heads
+        self.query = _Linear(config.hidden_size, config.hidden_size)
+        self.key = _Linear(config.hidden_size, config.hidden_size)
+        self.value = _Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+        def heads(linear: nn.Module) -> Tensor:
+            return linear(states).unflatten(-1, (self.num_attention_heads, -1)).transpose(1, 2)
+
+        attended = functional.scaled_dot_product_attention(
+            heads(self.query), heads(self.key), heads(self.value), attn_mask=mask
+        )
+        return attended.transpose(1, 2).flatten(2)
+
+
+class _Output(nn.Module):
+    def __init__(self, width: int, config: SimpleNamespace) -> None:
+        super().__init__()
+        self.dense = _Linear(width, config.hidden_size)
+        self.LayerNorm = _LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, states: Tensor, residual: Tensor) -> Tensor:
+        return self.LayerNorm(self.dense(states) + residual)
+
+
+class LightTokenizer:
+    """The Rust tokenizer of a folder, with what transformers' wrapper tells those who embed."""
+
+    is_fast = True
+
+    def __init__(self, folder: Path, backend: Any, settings: Mapping[str, Any], special: Mapping[str, str]) -> None:
+        self.backend_tokenizer = backend
+        self.name_or_path = str(folder)
+        self.init_kwargs: dict[str, Any] = {}
+        self.truncation_side = settings.get("truncation_side", "right")
+        self.model_max_length = settings.get("model_max_length", 10**30)
+        ids = {name: backend.token_to_id(token) for name, token in special.items()}
+        self.pad_token_id, self.unk_token_id = ids["pad_token"], ids["unk_token"]
+        self.all_special_ids = sorted(set(ids.values()))
+
+    def __len__(self) -> int:
+        return self.backend_tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def get_vocab(self) -> dict[str, int]:
+        """Tokens and their ids."""
+        return self.backend_tokenizer.get_vocab(with_added_tokens=True)
+
+    def num_special_tokens_to_add(self) -> int:
+        """Special tokens around a sentence."""
+        return self.backend_tokenizer.num_special_tokens_to_add(is_pair=False)
+
+
+def light_tokenizer(folder: Path) -> LightTokenizer | None:
+    """Load the WordPiece tokenizer of a BERT; None if transformers might make something else of the folder."""
+    from tokenizers import Tokenizer
+
+    settings, described = _read(folder / "tokenizer_config.json"), _read(folder / "tokenizer.json")
+    if settings is None or described is None or not _is_plain(settings, described):
+        return None
+    special = {name: settings.get(name) for name in _SPECIAL}
+    older = folder / "special_tokens_map.json"
+    if older.exists() and _read(older) != special:
+        return None
+    try:
+        backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception:  # its parser raises nothing narrower
+        return None
+    if not all(isinstance(token, str) and backend.token_to_id(token) is not None for token in special.values()):
+        return None
+    return LightTokenizer(folder, backend, settings, special)
+
+
+def _is_plain(settings: Mapping[str, Any], described: Mapping[str, Any]) -> bool:
+    """Whether both files tell of the same BERT tokenizer, and of no tokens beside its vocabulary."""
+    normalizer = described.get("normalizer") or {}
+    model, added = described.get("model") or {}, described.get("added_tokens") or []
+    same = {
+        "lowercase": settings.get("do_lower_case", True),
+        "strip_accents": settings.get("strip_accents"),
+        "handle_chinese_chars": settings.get("tokenize_chinese_chars", True),
+        "clean_text": True,
+    }
+    return (
+        settings.get("tokenizer_class") in ("BertTokenizer", "BertTokenizerFast")
+        and not settings.get("extra_special_tokens")
+        and not settings.get("additional_special_tokens")
+        and not settings.get("auto_map")
+        and not settings.get("never_split")
+        and normalizer.get("type") == "BertNormalizer"
+        and all(normalizer.get(key) == value for key, value in same.items())
+        and (described.get("pre_tokenizer") or {}).get("type") == "BertPreTokenizer"
+        and _frame(described.get("post_processor") or {})
+        == [settings.get("cls_token"), None, settings.get("sep_token")]
+        and {key: value for key, value in model.items() if key != "vocab"}
+        == {**_WORD_PIECE, "unk_token": settings.get("unk_token")}
+        and {token.get("content") for token in added} <= {settings.get(name) for name in _SPECIAL}
+    )
+
+
+def _frame(processor: Mapping[str, Any]) -> list[str | None] | None:
+    """Special tokens around a sentence, None for the sentence itself; None of another kind of processor."""
+    if processor.get("type") != "TemplateProcessing":
+        return None
+    return [part.get("SpecialToken", {}).get("id") for part in processor.get("single", ())]
