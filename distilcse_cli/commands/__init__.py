@@ -10,6 +10,8 @@ import typer
 
 from distilcse_cli import __version__
 from distilcse_cli.commands import convert, demo, distill, download, encode, env, eval, extract, finetune, presets
+from distilcse_cli.commands import index as index_command
+from distilcse_cli.commands import search as search_command
 from distilcse_cli.commands.options import Grouped
 
 app = typer.Typer(
@@ -56,6 +58,8 @@ app.command(cls=presets.TrainingCommand, epilog=distill.EXAMPLES)(distill.distil
 app.command(cls=presets.FinetuneCommand, epilog=finetune.EXAMPLES)(finetune.finetune)
 app.command("eval", cls=Grouped, epilog=eval.EXAMPLES, context_settings=eval.CONTEXT)(eval.evaluate)
 app.command(cls=Grouped, epilog=encode.EXAMPLES)(encode.encode)
+app.command(cls=Grouped, epilog=index_command.EXAMPLES)(index_command.index)
+app.command(cls=Grouped, epilog=search_command.EXAMPLES)(search_command.search)
 app.command(cls=Grouped, epilog=convert.EXAMPLES)(convert.convert)
 app.command(cls=Grouped, epilog=demo.EXAMPLES)(demo.demo)
 app.command(cls=Grouped)(env.env)
