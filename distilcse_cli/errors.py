@@ -49,3 +49,9 @@ class NetworkError(DistilCSEError):
     """A download failed."""
 
     exit_code = 6
+
+
+class VerdictError(DistilCSEError):
+    """A model was measured, and is not as good as was asked for."""
+
+    exit_code = 7

@@ -71,7 +71,7 @@ def query_model(
         message = f"{index.folder} holds rows of {index.space}, and {error.message}"
         raise type(error)(message, hint="name it, or a student in its space, with --model REF") from error
     encoder = chosen.load(max_length=max_length)
-    require_space(chosen, encoder, index.space, prompt=index.prompt, what=str(index.folder))
+    require_space(chosen, encoder, index.space, prompt=index.prompt, what=f"{index.folder} holds rows of")
     if encoder.embedding_dim != index.manifest["width"]:
         widths = f"{encoder.embedding_dim} numbers, its rows have {index.manifest['width']}"
         raise UsageError(f"{chosen.ref} makes vectors of {widths}", hint="name another --model")

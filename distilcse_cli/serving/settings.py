@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from distilcse_cli.config import EncodeSettings, MachineSettings
-from distilcse_cli.setting import MACHINE, OUTPUT, Setting, check, settings_of
+from distilcse_cli.setting import DATA, MACHINE, OUTPUT, Setting, check, settings_of
 
 FLAT_ROWS = 100_000
 """Up to so many rows every row is compared with a query: exact, and fast enough."""
@@ -42,6 +42,20 @@ class SearchSettings:
         ),
     ] = None
     max_length: Annotated[int | None, settings_of(EncodeSettings)["max_length"]] = None
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignSettings:
+    """Which rows of a store a student is aligned to, and by which it is judged."""
+
+    sentences: Annotated[int, Setting("Sentences of the store to fit the map on.", panel=DATA, at_least=20)] = 400
+    held_out: Annotated[int, Setting("Other sentences of the store, to judge the map by.", panel=DATA, at_least=20)] = (
+        1000
+    )
+    seed: Annotated[int, Setting("Decides which sentences these are.", panel=DATA, at_least=0)] = 42
 
     def __post_init__(self) -> None:
         check(self)
