@@ -9,10 +9,22 @@ from typing import Annotated
 import typer
 
 from distilcse_cli import __version__
-from distilcse_cli.commands import align as align_command
-from distilcse_cli.commands import convert, demo, distill, download, encode, env, eval, extract, finetune, presets
-from distilcse_cli.commands import index as index_command
-from distilcse_cli.commands import search as search_command
+from distilcse_cli.commands import (
+    align,
+    convert,
+    demo,
+    distill,
+    download,
+    encode,
+    env,
+    eval,
+    export,
+    extract,
+    finetune,
+    index,
+    presets,
+    search,
+)
 from distilcse_cli.commands.options import Grouped
 
 app = typer.Typer(
@@ -59,9 +71,10 @@ app.command(cls=presets.TrainingCommand, epilog=distill.EXAMPLES)(distill.distil
 app.command(cls=presets.FinetuneCommand, epilog=finetune.EXAMPLES)(finetune.finetune)
 app.command("eval", cls=Grouped, epilog=eval.EXAMPLES, context_settings=eval.CONTEXT)(eval.evaluate)
 app.command(cls=Grouped, epilog=encode.EXAMPLES)(encode.encode)
-app.command(cls=Grouped, epilog=index_command.EXAMPLES)(index_command.index)
-app.command(cls=Grouped, epilog=search_command.EXAMPLES)(search_command.search)
-app.command(cls=Grouped, epilog=align_command.EXAMPLES)(align_command.align)
+app.command(cls=Grouped, epilog=index.EXAMPLES)(index.index)
+app.command(cls=Grouped, epilog=search.EXAMPLES)(search.search)
+app.command(cls=Grouped, epilog=align.EXAMPLES)(align.align)
+app.command(cls=Grouped, epilog=export.EXAMPLES)(export.export)
 app.command(cls=Grouped, epilog=convert.EXAMPLES)(convert.convert)
 app.command(cls=Grouped, epilog=demo.EXAMPLES)(demo.demo)
 app.command(cls=Grouped)(env.env)

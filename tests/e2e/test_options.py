@@ -50,7 +50,7 @@ def test_every_field_is_an_option_with_its_own_words_and_default_or_internal(com
 
 
 def test_commands_are_listed_in_the_order_of_the_path() -> None:
-    path = ["download", "extract", "distill", "finetune", "eval", "encode", "index", "search", "align"]
+    path = ["download", "extract", "distill", "finetune", "eval", "encode", "index", "search", "align", "export"]
     path += ["convert", "demo", "env"]
     assert list(COMMANDS) == path
 
