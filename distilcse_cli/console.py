@@ -38,7 +38,7 @@ def result_json(value: Any) -> None:
 def log(message: str, *, always: bool = False) -> None:
     """Print a log line on stderr; `always` also in a process that is muted."""
     if always or not _muted:
-        print(_printable(message, keep="\n\t"), file=sys.stderr, flush=True)
+        print(printable(message, keep="\n\t"), file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
@@ -56,10 +56,10 @@ def ask(question: str) -> bool:
 def error(exception: DistilCSEError) -> None:
     """Print an error, followed by its hint, as one line on stderr."""
     hint = f" ({exception.hint})" if exception.hint else ""
-    print(_printable(f"error: {exception.message}{hint}"), file=sys.stderr, flush=True)
+    print(printable(f"error: {exception.message}{hint}"), file=sys.stderr, flush=True)
 
 
-def _printable(text: str, keep: str = "") -> str:
+def printable(text: str, keep: str = "") -> str:
     """Escape control characters: a quoted file must not end the line or control the terminal."""
     if text.isprintable():
         return text

@@ -10,6 +10,7 @@ import typer
 
 from distilcse_cli import __version__
 from distilcse_cli.commands import (
+    align,
     compare,
     convert,
     demo,
@@ -18,9 +19,12 @@ from distilcse_cli.commands import (
     encode,
     env,
     eval,
+    export,
     extract,
     finetune,
+    index,
     presets,
+    search,
 )
 from distilcse_cli.commands.options import Grouped
 
@@ -69,6 +73,10 @@ app.command(cls=presets.FinetuneCommand, epilog=finetune.EXAMPLES)(finetune.fine
 app.command(cls=Grouped, epilog=compare.EXAMPLES)(compare.compare)
 app.command("eval", cls=Grouped, epilog=eval.EXAMPLES, context_settings=eval.CONTEXT)(eval.evaluate)
 app.command(cls=Grouped, epilog=encode.EXAMPLES)(encode.encode)
+app.command(cls=Grouped, epilog=index.EXAMPLES)(index.index)
+app.command(cls=Grouped, epilog=search.EXAMPLES)(search.search)
+app.command(cls=Grouped, epilog=align.EXAMPLES)(align.align)
+app.command(cls=Grouped, epilog=export.EXAMPLES)(export.export)
 app.command(cls=Grouped, epilog=convert.EXAMPLES)(convert.convert)
 app.command(cls=Grouped, epilog=demo.EXAMPLES)(demo.demo)
 app.command(cls=Grouped)(env.env)

@@ -84,7 +84,7 @@ def require_space(reference: "ModelRef", encoder: "SentenceEncoder", space: Spac
         reference, encoder: as for `space_of_model`.
         space: where the rows live.
         prompt: the text that stood before each sentence of the rows; the fingerprint of `space` is of both.
-        what: holds the rows, for the message.
+        what: the beginning of the message, such as `index holds rows of`.
 
     Raises:
         UsageError: they cannot; both spaces are named.
@@ -93,7 +93,7 @@ def require_space(reference: "ModelRef", encoder: "SentenceEncoder", space: Spac
     if space.fingerprint in (mine.fingerprint, _fingerprint_with(encoder, prompt)):
         return
     raise UsageError(
-        f"{what} holds rows of {space}, but {reference.ref} makes vectors of {mine}",
+        f"{what} {space}, but {reference.ref} makes vectors of {mine}",
         hint=f"name that model, or a student in its space: distilcse align {reference.ref} --to STORE makes one",
     )
 

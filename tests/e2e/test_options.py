@@ -51,7 +51,8 @@ def test_every_field_is_an_option_with_its_own_words_and_default_or_internal(com
 
 
 def test_commands_are_listed_in_the_order_of_the_path() -> None:
-    path = ["download", "extract", "distill", "finetune", "compare", "eval", "encode", "convert", "demo", "env"]
+    path = ["download", "extract", "distill", "finetune", "compare", "eval", "encode", "index", "search", "align"]
+    path += ["export", "convert", "demo", "env"]
     assert list(COMMANDS) == path
 
 

@@ -53,9 +53,9 @@ def test_a_model_may_query_its_own_rows_whatever_its_prompt_and_others_may_not(
     rows = own_space(passages.load())
     queries = replace(passages, prompt="query: ")
     encoder = queries.load()
-    require_space(queries, encoder, rows, prompt="passage: ", what="index")
+    require_space(queries, encoder, rows, prompt="passage: ", what="index holds rows of")
     assert encoder.prompts.used == "query: "
     other = ModelRef(ref=str(student))
     with pytest.raises(UsageError, match=rf"index holds rows of {rows.name} \(.*, but .*student makes .* of teacher"):
-        require_space(other, other.load(), rows, prompt="passage: ", what="index")
-    require_space(other, other.load(), TEACHER, prompt="", what="index")
+        require_space(other, other.load(), rows, prompt="passage: ", what="index holds rows of")
+    require_space(other, other.load(), TEACHER, prompt="", what="index holds rows of")

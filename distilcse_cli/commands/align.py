@@ -1,0 +1,54 @@
+"""`distilcse align`: a student whose vectors can be compared with the rows of a store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distilcse_cli import console
+from distilcse_cli.commands import options
+from distilcse_cli.commands.outputs import require_free, require_outside, require_utf8
+from distilcse_cli.commands.settings_file import Config
+from distilcse_cli.serving.settings import AlignSettings, QueryMachine
+from distilcse_cli.setting import DATA, OUTPUT
+
+EXAMPLES = """
+distilcse align student --to rows --out aligned
+"""
+Student = Annotated[str, typer.Argument(metavar="STUDENT", help="Model to align: folder, catalogue name or hub id.")]
+Store = Annotated[
+    Path, typer.Option("--to", rich_help_panel=DATA, metavar="STORE", help="Embedding store of the teacher.")
+]
+Out = Annotated[
+    Path, typer.Option(rich_help_panel=OUTPUT, help="Folder for the aligned student; must not exist or be empty.")
+]
+
+
+@options.with_settings
+def align(
+    *,
+    student: Student,
+    to: Store,
+    out: Out,
+    model_options: options.ModelOptions,
+    settings: AlignSettings,
+    machine: QueryMachine,
+    config: Config = None,  # noqa: ARG001  its callback does the work
+    json: options.Json = False,
+) -> None:
+    """Fit one linear map behind a student, so that it can query its teacher's index. Writes nothing that is no better.
+
+    Exits with 7 if the student is no better with the map.
+    """
+    require_utf8(out)
+    require_free(out)
+    require_outside(out, student, to, model_options.base, model_options.tokenizer)
+
+    from distilcse_cli.runtime import choose_runtime
+    from distilcse_cli.serving.align import align as run
+    from distilcse_cli.teacher.store import open_store
+
+    store = open_store(to)
+    runtime = choose_runtime(machine.device, machine.compute_dtype)
+    report = run(model_options.of(student), store, out, settings, runtime)
+    console.result_json(report.as_dict()) if json else console.result(f"{out}: {report}")
