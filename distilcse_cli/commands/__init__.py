@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from distilcse_cli import __version__
-from distilcse_cli.commands import convert, demo, distill, download, encode, env, eval, extract, finetune, presets
+from distilcse_cli.commands import (
+    convert,
+    demo,
+    distill,
+    download,
+    encode,
+    env,
+    eval,
+    extract,
+    finetune,
+    import_vectors,
+    presets,
+)
 from distilcse_cli.commands.options import Grouped
 
 app = typer.Typer(
@@ -52,6 +64,7 @@ def _root(
 # in the order of the path from text to a student and its use
 app.command(cls=Grouped)(download.download)
 app.command(cls=Grouped, epilog=extract.EXAMPLES)(extract.extract)
+app.command("import", cls=Grouped, epilog=import_vectors.EXAMPLES)(import_vectors.import_vectors)
 app.command(cls=presets.TrainingCommand, epilog=distill.EXAMPLES)(distill.distill)
 app.command(cls=presets.FinetuneCommand, epilog=finetune.EXAMPLES)(finetune.finetune)
 app.command("eval", cls=Grouped, epilog=eval.EXAMPLES, context_settings=eval.CONTEXT)(eval.evaluate)
