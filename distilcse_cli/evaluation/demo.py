@@ -120,7 +120,7 @@ def run_demo(
     parts.begin()
     corpus = prepare_corpus(sources.corpus, CorpusSettings())
     held_out = corpus.take(hold_out(len(corpus), settings)[1])
-    refs = {"untrained cut": sources.student, "student": ModelRef(ref=str(student)), "teacher": sources.teacher}
+    refs = {"untrained cut": sources.student, "student": ModelRef(ref=str(student)), "teacher": ModelRef(ref=teacher)}
     models = {name: ref.load() for name, ref in refs.items()}
     comparisons = compare(models, held_out, runtime, teacher="teacher")
     return DemoReport(

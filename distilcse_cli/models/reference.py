@@ -164,7 +164,7 @@ def _checked(ref: str, folder: Path) -> Path:
     if (folder / "embeddings.npy").is_file() and (folder / "manifest.json").is_file():
         raise ModelError(
             f"{ref} is a store of embeddings, not a model: it has rows, and no weights",
-            hint="name a model's folder, a catalogue name or a hub id",
+            hint="name a model; distilcse distill takes a store as --embeddings",
         )
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         raise ModelError(

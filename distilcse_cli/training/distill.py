@@ -21,7 +21,7 @@ from torch.nn import functional
 from distilcse_cli import console
 from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.corpus import open_corpus, prepare_corpus
-from distilcse_cli.errors import UsageError
+from distilcse_cli.errors import ModelError, NetworkError, UsageError
 from distilcse_cli.models.batching import token_budget_batches
 from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
@@ -30,6 +30,7 @@ from distilcse_cli.ranks import Ranks
 from distilcse_cli.rendezvous import MINUTES
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.agreement import agreement
+from distilcse_cli.teacher.store import MANIFEST, read_manifest
 from distilcse_cli.training.bank import MemoryBank
 from distilcse_cli.training.contrast import FalseNegatives
 from distilcse_cli.training.dev import DevSet, HeldOutDev, hold_out
@@ -41,24 +42,25 @@ from distilcse_cli.training.run import models_as_typed
 from distilcse_cli.training.run import run as run_objective
 from distilcse_cli.training.settings import CONTRASTIVE_LOSSES, DistillSettings
 from distilcse_cli.training.state import TrainState
-from distilcse_cli.training.teacher_rows import LiveTeacher, StoredTeacher, Teacher, TeacherRows
+from distilcse_cli.training.teacher_rows import LiveTeacher, StoredTeacher, TeacherRows, teacher_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillSources:
     """Models and data of stage 1."""
 
-    teacher: ModelRef
+    teacher: ModelRef | None
+    """None if `embeddings` is all that there is of it."""
     student: ModelRef
     corpus: tuple[str, ...]
-    """Text files or hub data sets."""
+    """Text files, hub data sets or folders of stores."""
     embeddings: Path | None = None
-    """Folder that `distilcse extract` wrote for this teacher and corpus; None extracts into the data home."""
+    """A store of this teacher and corpus; None extracts one into the data home."""
 
     def typed(self) -> dict[str, Any]:
         """What the user chose, under the names of the options."""
         return {
-            "teacher": self.teacher.ref,
+            "teacher": self.teacher and self.teacher.ref,
             "student": self.student.ref,
             "corpus": self.corpus,
             "embeddings": self.embeddings,
@@ -229,6 +231,18 @@ def run(
     )
 
 
+def _student(sources: DistillSources) -> SentenceEncoder:
+    """Load the model that the student starts from."""
+    try:
+        return sources.student.load()
+    except (ModelError, NetworkError) as error:
+        ref, store = sources.student.ref, sources.embeddings
+        if sources.teacher is None and store and read_manifest(store / MANIFEST).get("teacher") == ref:
+            message = f"no student can be cut from {ref}: of this teacher there are only the vectors in {store}"
+            raise ModelError(message, hint="start from a model, such as --student all-minilm-l6") from error
+        raise
+
+
 def _prepare(
     runtime: Runtime,
     ranks: Ranks,
@@ -238,9 +252,9 @@ def _prepare(
     corpus_settings: CorpusSettings,
 ) -> Distillation:
     """Make or find the data, load the models, and make the objective. Every process calls it."""
-    student = ranks.main_first(sources.student.load)
+    student = ranks.main_first(lambda: _student(sources))
     corpus = open_corpus(ranks.on_main(lambda: prepare_corpus(sources.corpus, corpus_settings).folder))
-    model = Teacher(sources.teacher, ranks)
+    model = teacher_of(sources.teacher, sources.embeddings, ranks)
     store = model.store(corpus, runtime, sources.embeddings)
     # the student replaces its teacher, so its vectors are normalized if the teacher's are
     student.normalize = bool(store.manifest["normalized"])
@@ -262,7 +276,8 @@ def _prepare(
         held_out_sentences=corpus.take(held_out),
         held_out_rows=store.embeddings[held_out],
         marks={
-            "teacher": store.manifest["teacher_fingerprint"],
+            # a name does not tell vectors from others of the same name
+            "teacher": store.manifest.get("rows_sha256", store.manifest["teacher_fingerprint"]),
             "student": student.fingerprint,
             "corpus": corpus.fingerprint,
         },
