@@ -20,14 +20,14 @@ from distilcse_cli.config import CorpusSettings, EncodeSettings, MachineSettings
 from distilcse_cli.errors import UsageError
 from distilcse_cli.evaluation.settings import EvalSettings
 from distilcse_cli.setting import PANELS, Setting, option_name, settings_of
-from distilcse_cli.teacher.settings import ImportSettings
+from distilcse_cli.teacher.settings import EndpointSettings, ImportSettings
 from distilcse_cli.training.settings import DistillSettings, FinetuneSettings
 from tests.e2e.conftest import Typed
 from tests.training.conftest import write_corpus
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 SETTINGS = {
-    "extract": (CorpusSettings, EncodeSettings, MachineSettings),
+    "extract": (CorpusSettings, EncodeSettings, MachineSettings, EndpointSettings),
     "import": (ImportSettings,),
     "distill": (DistillSettings, CorpusSettings, MachineSettings),
     "finetune": (FinetuneSettings, TripletSettings, MachineSettings),
