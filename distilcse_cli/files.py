@@ -76,25 +76,27 @@ def _replace(temporary: Path, target: Path) -> None:
 
 
 @contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a new folder beside `folder`; on success rename it to `folder`.
 
-    `folder` must be missing or empty. Interruptions have the same effect as in `atomic_path`. A mount point is
-    filled at the end, `distilcse.json` last.
+    `folder` must be missing or empty; with `replace`, it gives way to the new one. Interruptions have the same effect
+    as in `atomic_path`. A mount point is filled at the end, `distilcse.json` last; it is never replaced.
 
     Raises:
         DataError: `folder` is not empty, or cannot be made.
     """
     folder = folder_target(Path(folder))
     try:
-        if folder.is_dir() and content(folder):
-            raise DataError(f"{folder} is not empty", hint=f"{ANOTHER}, or remove it first")
         must_fill = is_mount(folder)
+        is_full = folder.is_dir() and bool(content(folder))
+        if is_full and (must_fill or not replace):
+            raise DataError(f"{folder} is not empty", hint=f"{ANOTHER}, or remove it first")
         folder.parent.mkdir(parents=True, exist_ok=True)
         place = folder if must_fill else folder.parent
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=place))
     except OSError as error:
         raise DataError(f"cannot write {folder}: {error.strerror}", hint="choose a folder you may write to") from error
+    replaced = temporary.with_name(temporary.name + "-replaced")
     try:
         yield temporary
         for file in temporary.rglob("*"):
@@ -104,12 +106,17 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         if must_fill:
             fill(folder, temporary)
         else:
+            if is_full:
+                folder.rename(replaced)
             temporary.replace(folder)
             fsync(folder.parent)
     except OSError as error:
         raise DataError(f"cannot write {folder}: {error.strerror or error}", hint=MAKE_ROOM) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if replaced.exists() and not folder.exists():
+            replaced.rename(folder)
+        for leftover in (temporary, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 class Busy(Exception):

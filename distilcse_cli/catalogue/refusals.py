@@ -232,6 +232,11 @@ def from_status(target: Target, response: Any) -> Exception:
     return NetworkError(f"the hub answers {status} when asked for {label}", hint="try again later")
 
 
+def reason(error: BaseException) -> str:
+    """Why there is no answer, in a few words and without anything secret."""
+    return _reason(list(_chain(error)), type(error).__name__)
+
+
 def _reason(chain: list[BaseException], name: str) -> str:
     """Why the connection failed, in the operating system's words if there are any."""
     for cause in reversed(chain):

@@ -22,6 +22,7 @@ from distilcse_cli.commands import (
     export,
     extract,
     finetune,
+    import_vectors,
     index,
     presets,
     search,
@@ -68,6 +69,7 @@ def _root(
 # in the order of the path from text to a student and its use
 app.command(cls=Grouped)(download.download)
 app.command(cls=Grouped, epilog=extract.EXAMPLES)(extract.extract)
+app.command("import", cls=Grouped, epilog=import_vectors.EXAMPLES)(import_vectors.import_vectors)
 app.command(cls=presets.TrainingCommand, epilog=distill.EXAMPLES)(distill.distill)
 app.command(cls=presets.FinetuneCommand, epilog=finetune.EXAMPLES)(finetune.finetune)
 app.command(cls=Grouped, epilog=compare.EXAMPLES)(compare.compare)

@@ -12,33 +12,47 @@ from distilcse_cli.commands.outputs import require_student_out
 from distilcse_cli.commands.presets import Preset
 from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.config import CorpusSettings, MachineSettings
+from distilcse_cli.errors import UsageError
 from distilcse_cli.launcher import launch
-from distilcse_cli.setting import DATA
+from distilcse_cli.setting import DATA, MODELS
 from distilcse_cli.training.settings import DistillSettings, require_one_choice
 
 EXAMPLES = """
 distilcse distill --teacher all-minilm-l6 --student all-minilm-l6 --layers 3
 distilcse distill --teacher REF --student REF --corpus sentences.txt --out student --preset paper
+distilcse distill --embeddings store --student REF
 """
+
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REF",
+        rich_help_panel=MODELS,
+        help="The teacher: folder, catalogue name, hub id or file of weights."
+        " Default: none, if --embeddings has its rows.",
+    ),
+]
+Embeddings = Annotated[
+    Path | None,
+    typer.Option(
+        rich_help_panel=DATA,
+        help="Folder that `distilcse extract` or `import` wrote; its sentences are the default corpus."
+        " Default: made now, and kept in the data home.",
+    ),
+]
 
 
 @options.with_settings
 def distill(
     *,
     context: typer.Context,
-    teacher: options.Teacher,
+    teacher: Teacher = None,
     student: options.Student,
     student_options: options.StudentOptions,
     teacher_options: options.TeacherOptions,
     corpus: options.Corpus = None,
     corpus_settings: CorpusSettings,
-    embeddings: Annotated[
-        Path | None,
-        typer.Option(
-            rich_help_panel=DATA,
-            help="Folder that `distilcse extract` wrote. Default: made now, and kept in the data home.",
-        ),
-    ] = None,
+    embeddings: Embeddings = None,
     preset: Preset = None,  # noqa: ARG001  its callback does the work
     config: Config = None,  # noqa: ARG001  likewise
     settings: DistillSettings,
@@ -50,10 +64,18 @@ def distill(
 ) -> None:
     """Stage 1: train a student on its teacher's embeddings."""
     require_one_choice(settings.layers, student_options.keep_layers)
-    learner, model = student_options.of(student), teacher_options.of(teacher)
+    learner = student_options.of(student)
+    model = teacher_options.of(teacher) if teacher is not None else None
+    if model is None:
+        _require_rows(embeddings, settings, teacher_options)
+    if embeddings is not None and not corpus:
+        from distilcse_cli.teacher.store import open_store
+
+        corpus = [str(open_store(embeddings).folder)]
     inputs, corpus_settings = defaults.corpus_or_default(context, corpus, corpus_settings)
+    named = defaults.short_name(model or options.ModelOptions().of(str(embeddings)))
     layers = "" if settings.layers is None else f"-{settings.layers}-layers"
-    out = out or defaults.default_out(defaults.short_name(learner) + layers, "from", defaults.short_name(model))
+    out = out or defaults.default_out(defaults.short_name(learner) + layers, "from", named)
     require_student_out(out, teacher, student, learner.base, learner.tokenizer, *inputs, embeddings)
     if launch(machine.nproc, sys.argv[1:], machine.device):
         return
@@ -77,4 +99,21 @@ def distill(
         console.result(
             f"{out}: {report.num_steps:,} steps over {report.num_sentences:,} sentences"
             f" in {console.duration(report.seconds)}, loss {report.final_loss:.4f}"
+        )
+
+
+def _require_rows(
+    embeddings: Path | None, settings: DistillSettings, options_of_teacher: options.TeacherOptions
+) -> None:
+    """Check that a store alone can be the teacher.
+
+    Raises:
+        UsageError: there is none, or an option needs the teacher's model.
+    """
+    if embeddings is None:
+        raise UsageError("no --teacher is given", hint="name a model, or a store of its rows with --embeddings")
+    if settings.teacher_dropout or options_of_teacher != options.TeacherOptions():
+        option = "--teacher-dropout" if settings.teacher_dropout else "an option of the teacher"
+        raise UsageError(
+            f"{option} needs the teacher's model, but {embeddings} has only its rows", hint="add --teacher"
         )

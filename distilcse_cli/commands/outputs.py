@@ -110,10 +110,18 @@ def require_student_out(out: Path, *inputs: str | Path | None) -> None:
     target = folder_target(out)
     require_outside(out, *inputs)
     for suffix in ("", ".last", ".last-good", ".run"):
-        folder = target.with_name(target.name + suffix)
-        for name, place in _local(inputs):
-            if real(folder) in (place, *place.parents):
-                raise UsageError(f"{folder} is replaced by this run, which reads {name}", hint=ANOTHER)
+        require_not_read(target.with_name(target.name + suffix), *inputs)
+
+
+def require_not_read(folder: Path, *inputs: str | Path | None) -> None:
+    """Check that a folder that may be replaced is no input, and holds none.
+
+    Raises:
+        UsageError: it is or does.
+    """
+    for name, place in _local(inputs):
+        if real(folder) in (place, *place.parents):
+            raise UsageError(f"{folder} is replaced by this run, which reads {name}", hint=ANOTHER)
 
 
 def _local(inputs: Iterable[str | Path | None]) -> Iterator[tuple[str | Path, Path]]:

@@ -54,6 +54,40 @@ class SeenHashes:
             self._levels.append(fresh)
 
 
+class FirstRows:
+    """Hashes and the row in which each was first seen, in 16 bytes each and 32 while they grow."""
+
+    def __init__(self) -> None:
+        self._levels: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, hashes: np.ndarray, next_row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Add `hashes`, (N,) uint64. New ones get the rows from `next_row` on, in their order.
+
+        Returns:
+            (N,) bool, True at the first occurrence of each hash; and (N,) int64, the row of each hash.
+        """
+        distinct, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+        new, rows = np.ones(len(distinct), dtype=bool), np.zeros(len(distinct), dtype=np.int64)
+        for known, known_rows in self._levels:
+            at = np.minimum(np.searchsorted(known, distinct), len(known) - 1)
+            is_known = known[at] == distinct
+            rows[is_known], new[is_known] = known_rows[at[is_known]], False
+        is_first = np.zeros(len(hashes), dtype=bool)
+        is_first[first[new]] = True
+        rows[new] = next_row + np.cumsum(is_first)[first[new]] - 1
+        self._merge(distinct[new], rows[new])
+        return is_first, rows[inverse]
+
+    def _merge(self, hashes: np.ndarray, rows: np.ndarray) -> None:
+        while self._levels and len(self._levels[-1][0]) < 2 * len(hashes):
+            more, more_rows = self._levels.pop()
+            hashes, rows = np.concatenate((more, hashes)), np.concatenate((more_rows, rows))
+            order = np.argsort(hashes)
+            hashes, rows = hashes[order], rows[order]
+        if len(hashes):
+            self._levels.append((hashes, rows))
+
+
 class Cleaner:
     """Cleans texts batch by batch, drops what the settings exclude, and counts what it drops.
 
@@ -78,6 +112,20 @@ class Cleaner:
         kept = [line for line, new in zip(encoded, is_new.tolist(), strict=True) if new]
         self._count("duplicate", len(encoded) - len(kept))
         return kept
+
+    def clean_one(self, text: str) -> bytes | None:
+        """Return the clean sentence as UTF-8; None, and counted, if it is dropped. It may repeat an earlier one."""
+        self.num_read += 1
+        sentence = clean(text)
+        if not sentence:
+            self._count("blank", 1)
+            return None
+        kept = self._within_limits([sentence])
+        return kept[0].encode("utf-8") if kept else None
+
+    def count_duplicates(self, number: int) -> None:
+        """Count repeats that were found elsewhere."""
+        self._count("duplicate", number)
 
     def _within_limits(self, sentences: list[str]) -> list[str]:
         least, most = self._settings.min_words, self._settings.max_words

@@ -63,4 +63,4 @@ class _KeepEveryLine(BadLines):
     """Stops at a line that cannot be read. Leaving it out would shift the rows of all later lines."""
 
     def meet(self, message: str) -> None:
-        raise DataError(message, hint="mend the line: encode skips none, so that row i is line i")
+        raise DataError(message, hint="mend the line: none is skipped, so that row i is line i")

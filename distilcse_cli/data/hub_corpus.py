@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distilcse_cli.catalogue import refusals
 from distilcse_cli.catalogue.hub import HubFiles
@@ -13,6 +13,9 @@ from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.lines import BadLines
 from distilcse_cli.data.texts import choose_column, text_in
 from distilcse_cli.errors import DataError, NetworkError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SPLIT = "train"
 _BATCH_ROWS = 1024
@@ -43,6 +46,12 @@ class HubSource:
                 texts = [text_in(cell, f"{self.name}, row {number}", bad) for number, cell in cells]
                 num_rows += len(texts)
                 yield [text for text in texts if text is not None]
+
+    def tables(self, num_rows: int) -> "Iterator[pa.Table]":
+        """Yield the rows in order, in tables of `num_rows`, with all columns."""
+        with _hub_errors(self.name):
+            rows = self.builder.as_streaming_dataset(split=SPLIT).with_format("arrow")
+            yield from rows.iter(batch_size=num_rows)
 
 
 def find_hub_source(name: str) -> HubSource:

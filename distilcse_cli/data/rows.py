@@ -3,6 +3,7 @@
 import csv
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,8 +16,10 @@ from distilcse_cli.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
-_PARQUET_ROWS = 1024
+PARQUET_ROWS = 1024
+"""Rows of a parquet file in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -175,29 +178,54 @@ def _has_columns(record: dict[str, object], columns: Columns, choose: Choose) ->
 
 
 def _parquet_rows(path: Path, choose: Choose) -> Iterator[tuple[str, Sequence[object]]]:
+    with open_parquet(path) as file:
+        schema = file.schema_arrow
+        names = list(choose(schema.names, str(path)).names)
+        for name in names:
+            require_text(schema, name, path)
+        number = 1
+        for batch in file.iter_batches(PARQUET_ROWS, columns=names, use_threads=False):
+            for cells in zip(*(cells_of(batch.column(name)) for name in names), strict=True):
+                yield f"{path}, row {number}", cells
+                number += 1
+
+
+@contextmanager
+def open_parquet(path: Path, buffer_bytes: int = 0) -> "Iterator[pq.ParquetFile]":
+    """Open a parquet file to read batches from it.
+
+    Args:
+        path: the file.
+        buffer_bytes: read columns through a buffer of this size; 0 takes a row group's whole column into memory.
+
+    Raises:
+        DataError: it cannot be read, or is damaged; also for what the block reads from it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         # by its bytes, as a file's name need not be UTF-8
-        with pa.OSFile(os.fsencode(path)) as opened, pq.ParquetFile(opened, pre_buffer=False) as file:
-            schema = file.schema_arrow
-            names = list(choose(schema.names, str(path)).names)
-            for name in names:
-                if not _holds_text(schema.field(name).type):
-                    raise DataError(
-                        f"column {name!r} of {path} holds {schema.field(name).type}, not text",
-                        hint="name a column of text instead",
-                    )
-            number = 1
-            for batch in file.iter_batches(_PARQUET_ROWS, columns=names, use_threads=False):
-                for cells in zip(*(_cells(batch.column(name)) for name in names), strict=True):
-                    yield f"{path}, row {number}", cells
-                    number += 1
+        with (
+            pa.OSFile(os.fsencode(path)) as opened,
+            pq.ParquetFile(opened, pre_buffer=False, buffer_size=buffer_bytes) as file,
+        ):
+            yield file
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:  # names of columns need not be UTF-8
         raise DataError(
             f"cannot read {path} as parquet: {' '.join(str(error).split())}", hint="download it or make it again"
         ) from error
+
+
+def require_text(schema: "pa.Schema", name: str, where: object) -> None:
+    """Check that a column of an arrow table holds text.
+
+    Raises:
+        DataError: it does not.
+    """
+    kind = schema.field(name).type
+    if not _holds_text(kind):
+        raise DataError(f"column {name!r} of {where} holds {kind}, not text", hint="name a column of text instead")
 
 
 def _holds_text(kind: "pa.DataType") -> bool:
@@ -208,7 +236,7 @@ def _holds_text(kind: "pa.DataType") -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
-def _cells(column: "pa.Array") -> list[object]:
+def cells_of(column: "pa.Array") -> list[object]:
     """Return the values of an arrow column of text; text that is not UTF-8 as bytes."""
     import pyarrow as pa
 

@@ -81,6 +81,9 @@ class FileSource:
         if kind_of(self.path, self.encoding).is_table:
             yield from in_batches(self._column(settings.text_column, bad))
             return
+        yield from self._lines(bad)
+
+    def _lines(self, bad: BadLines) -> Iterator[list[str]]:
         for _, lines in read_lines(self.path, bad, self.encoding):
             texts = [line for line in lines if is_unicode(line)]
             bad.num_skipped += len(lines) - len(texts)  # with the policy to stop, read_lines has raised
@@ -94,8 +97,32 @@ class FileSource:
                 yield text
 
 
+class StoreSource(FileSource):
+    """The sentences of an embedding store: one a line, also if they look like another format."""
+
+    @property
+    def name(self) -> str:
+        """The store's folder."""
+        return str(self.path.parent)
+
+    @property
+    def options(self) -> frozenset[str]:
+        """Neither columns nor encodings."""
+        return frozenset()
+
+    def identity(self) -> str:
+        """Return the sha256 of the sentences."""
+        return f"store {sha256_file(self.path)}"
+
+    def texts(self, settings: CorpusSettings, bad: BadLines) -> Iterator[list[str]]:  # noqa: ARG002
+        """Yield the sentences in order, in batches."""
+        yield from self._lines(bad)
+
+
 def find_source(name: str, encoding: str | None = None) -> Source:
     """Return the file `name` with text in `encoding`, or else the data set that the hub has under that id.
+
+    The folder of an embedding store stands for its sentences.
 
     Raises:
         DataError: it is a folder or special file, or neither a file nor a hub id.
@@ -110,6 +137,8 @@ def find_source(name: str, encoding: str | None = None) -> Source:
     if path.is_file():
         require_unread(path)
         return FileSource(path, encoding)
+    if (path / "sentences.txt").is_file() and (path / "embeddings.npy").is_file():
+        return StoreSource(path / "sentences.txt")
     if path.is_dir():
         raise DataError(f"{name} is a folder", hint="name each file in it: --corpus FILE --corpus FILE")
     if exists:

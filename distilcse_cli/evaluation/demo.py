@@ -122,7 +122,7 @@ def run_demo(
     corpus = prepare_corpus(sources.corpus, CorpusSettings())
     held_out = corpus.take(hold_out(len(corpus), settings)[1])
     cut = replace(sources.student, keep_layers=tuple(trained.kept_layers or ()))
-    refs = {"untrained cut": cut, "student": ModelRef(ref=str(student)), "teacher": sources.teacher}
+    refs = {"untrained cut": cut, "student": ModelRef(ref=str(student)), "teacher": ModelRef(ref=teacher)}
     models = {name: ref.load() for name, ref in refs.items()}
     comparisons = compare(models, held_out, runtime, teacher="teacher")
     return DemoReport(

@@ -25,7 +25,7 @@ from distilcse_cli.training.run import new_state
 from distilcse_cli.training.settings import DistillSettings
 from distilcse_cli.training.state import TrainState
 from distilcse_cli.training.steps import Interrupted, StepRecord
-from distilcse_cli.training.teacher_rows import StoredTeacher
+from distilcse_cli.training.teacher_rows import StoredTeacher, teacher_of
 
 FEWEST = 2000
 """Sentences that a demo takes on the slowest machine: fewer train no student worth a look."""
@@ -99,7 +99,7 @@ def measure(sources: DistillSources, corpus: Corpus, settings: DistillSettings, 
         Interrupted: by Ctrl-C or SIGTERM.
     """
     started = time.perf_counter()
-    model = sources.teacher.load()
+    model = teacher_of(sources.teacher, sources.embeddings).encoder()
     loading = time.perf_counter() - started
     num = min(len(corpus), _STEPS * settings.batch_size)
     sentences = corpus.take(np.linspace(0, len(corpus) - 1, num).astype(np.int64))

@@ -163,6 +163,11 @@ def _checked(ref: str, folder: Path) -> Path:
             f"{ref} is a file of pickled weights, not a model folder",
             hint=f"distilcse convert {folder} --out DIR makes a folder of it",
         )
+    if (folder / "embeddings.npy").is_file() and (folder / "manifest.json").is_file():
+        raise ModelError(
+            f"{ref} is a store of embeddings, not a model: it has rows, and no weights",
+            hint="name a model; distilcse distill takes a store as --embeddings",
+        )
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         raise ModelError(
             f"{ref} is an adapter without the model that it belongs to",

@@ -7,36 +7,27 @@ the file equals, to the byte, that of one process without interruption (same mac
 each process).
 """
 
-import os
-import shutil
 from contextlib import ExitStack
-from io import FileIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from distilcse_cli import __version__, console
 from distilcse_cli.config import EncodeSettings
-from distilcse_cli.data import npy
 from distilcse_cli.data.corpus import Corpus
 from distilcse_cli.data.tokens import tokenizer_fingerprint
-from distilcse_cli.errors import DataError
-from distilcse_cli.files import atomic_path, fsync, write_json
 from distilcse_cli.models.embed import NUMERICS, WINDOW_CHARS, WINDOW_ROWS, EmbeddedWindow, Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.rounds import embed_rounds
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
+from distilcse_cli.teacher import partial
 from distilcse_cli.teacher.store import (
-    EMBEDDINGS,
     FORMAT_VERSION,
-    MANIFEST,
     PARTIAL_EMBEDDINGS,
     PARTIAL_MANIFEST,
-    SENTENCES,
     EmbeddingStore,
     is_complete,
     locked,
@@ -91,9 +82,9 @@ def extract(
         if manifest is None:
             return open_store(out)
         first_row = manifest["rows_done"]
-        if not ranks.decided(_all_rows_in_place(out, manifest)):
+        if not ranks.decided(partial.all_rows_in_place(out, manifest)):
             _write_rows(out, manifest, embedder, corpus, ranks)
-        ranks.on_main(lambda: _finish(out, manifest))
+        ranks.on_main(lambda: partial.finish(out, manifest))
     store = open_store(out)
     num_truncated = store.manifest["num_truncated"]
     if num_truncated:
@@ -106,16 +97,12 @@ def _begin(held: ExitStack, out: Path, wanted: dict[str, Any], corpus: Corpus, *
     """Lock the folder and prepare the files that the processes write; the manifest so far, None if all is done."""
     if not is_complete(out):
         held.enter_context(locked(out, wait=wait))
-        _remove_leftovers(out)
+        partial.remove_leftovers(out)
     if is_complete(out):
         _check_complete(out, wanted)
         return None
-    manifest = _resume(out, wanted) if (out / PARTIAL_MANIFEST).exists() else _start(out, wanted, corpus)
-    if not _all_rows_in_place(out, manifest):
-        if not (out / SENTENCES).exists():
-            with atomic_path(out / SENTENCES) as temporary:
-                shutil.copyfile(corpus.sentences_path, temporary)
-        _cut_after_rows(out / PARTIAL_EMBEDDINGS, manifest)
+    manifest = _resume(out, wanted) if (out / PARTIAL_MANIFEST).exists() else partial.start(out, wanted, corpus)
+    partial.prepare(out, manifest, corpus)
     return manifest
 
 
@@ -161,24 +148,6 @@ def _fields_of_rows(wanted: dict[str, Any]) -> dict[str, Any]:
     return {field: value for field, value in wanted.items() if field not in others}
 
 
-def _start(out: Path, wanted: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
-    for name in (EMBEDDINGS, PARTIAL_EMBEDDINGS, SENTENCES):
-        if (out / name).exists():
-            raise DataError(f"{out} has a {name} that is not of an embedding store", hint="choose another --out")
-    if len(corpus) == 0:
-        raise DataError(f"{corpus.folder} has no sentences", hint="name another --corpus")
-    row_bytes = wanted["width"] * np.dtype(wanted["dtype"]).itemsize
-    needed = len(corpus) * row_bytes + corpus.sentences_path.stat().st_size
-    free = shutil.disk_usage(out).free
-    if needed > free:
-        raise DataError(
-            f"{out} needs {needed / 1e6:,.1f} MB, the disk has {free / 1e6:,.1f} MB free",
-            hint="make room, choose another --out, or --dtype float16",
-        )
-    write_json(out / PARTIAL_MANIFEST, wanted)
-    return wanted
-
-
 def _resume(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     manifest = read_manifest(out / PARTIAL_MANIFEST)
     require_same(out, manifest, _fields_of_rows(wanted) | {field: wanted[field] for field in _BATCHES})
@@ -187,12 +156,6 @@ def _resume(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
             console.warn(f"{field} was {manifest.get(field)}, now {wanted[field]}: last digits of rows may differ")
     console.log(f"{out}: resuming after row {manifest['rows_done']:,} of {manifest['num_rows']:,}")
     return manifest
-
-
-def _all_rows_in_place(out: Path, manifest: dict[str, Any]) -> bool:
-    """Whether a run was killed between the last two steps, with only the manifest still to write."""
-    done = manifest["rows_done"] == manifest["num_rows"]
-    return done and (out / EMBEDDINGS).exists() and not (out / PARTIAL_EMBEDDINGS).exists()
 
 
 def _write_rows(
@@ -210,13 +173,11 @@ def _write_rows(
     ):
 
         def keep(window: EmbeddedWindow, first_row: int) -> int:
-            _write(file, _position(manifest, first_row), window.embeddings)
+            partial.write(file, partial.position(manifest, first_row), window.embeddings)
             return window.num_truncated
 
         def count(sentences: list[str], num_truncated: int) -> None:
-            manifest["rows_done"] += len(sentences)
-            manifest["num_truncated"] += num_truncated
-            write_json(out / PARTIAL_MANIFEST, manifest)
+            partial.count(out, manifest, len(sentences), num_truncated=num_truncated)
             progress.update(len(sentences))
 
         embed_rounds(
@@ -228,53 +189,3 @@ def _write_rows(
             first_row=done,
             window_rows=manifest["window_rows"],
         )
-
-
-def _position(manifest: dict[str, Any], row: int) -> int:
-    """Where in the array's file a row starts."""
-    return npy.position(manifest["dtype"], (manifest["num_rows"], manifest["width"]), row)
-
-
-def _cut_after_rows(path: Path, manifest: dict[str, Any]) -> None:
-    """Make the unfinished array, or cut it after the last row that counts."""
-    header = npy.header(manifest["dtype"], (manifest["num_rows"], manifest["width"]))
-    end = _position(manifest, manifest["rows_done"])
-    with path.open("r+b" if manifest["rows_done"] and path.exists() else "w+b", buffering=0) as file:
-        if manifest["rows_done"] == 0:
-            _write(file, 0, header)
-        elif file.read(len(header)) != header or path.stat().st_size < end:
-            raise DataError(f"{path} has lost rows that its manifest counts", hint=f"remove {path.parent}, start again")
-        file.truncate(end)
-
-
-def _write(file: FileIO, position: int, rows: bytes | np.ndarray) -> None:
-    # not through a memory map, whose dirty pages would count as this process's memory
-    rest = memoryview(rows if isinstance(rows, bytes) else rows.data).cast("B")
-    try:
-        while rest:
-            num_written = os.pwrite(file.fileno(), rest, position)
-            rest, position = rest[num_written:], position + num_written
-        os.fsync(file.fileno())
-    except OSError as error:
-        raise DataError(
-            f"cannot write {file.name}: {error.strerror}",
-            hint="make room and run the same command again, finished rows are kept",
-        ) from error
-
-
-def _finish(out: Path, manifest: dict[str, Any]) -> None:
-    if manifest["rows_done"] != manifest["num_rows"]:
-        counts = f"{manifest['rows_done']:,} sentences, its manifest {manifest['num_rows']:,}"
-        raise DataError(f"the corpus has {counts}", hint="remove it from the data home and run again")
-    if (out / PARTIAL_EMBEDDINGS).exists():
-        (out / PARTIAL_EMBEDDINGS).replace(out / EMBEDDINGS)
-        fsync(out)
-    write_json(out / MANIFEST, manifest)
-    (out / PARTIAL_MANIFEST).unlink(missing_ok=True)
-
-
-def _remove_leftovers(out: Path) -> None:
-    """Remove the temporary files of a killed run; under the lock nothing else writes here."""
-    for name in (SENTENCES, MANIFEST, PARTIAL_MANIFEST):
-        for leftover in out.glob(f".{name}.tmp-*"):
-            leftover.unlink()

@@ -9,8 +9,11 @@ A folder with three files, each readable without this package:
 `manifest.json` is written last, so a folder that has it is complete. Until then the rows are in
 `embeddings.partial.npy`, and `manifest.partial.json` says how many of them count, from the first on. The
 header of the partial array names the final number of rows, so that no reader takes the file for a small array.
+
+The teacher may be a model, or only vectors: imported, or sent by a server. The manifest then has an `origin`.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -56,6 +59,11 @@ class EmbeddingStore:
         return len(self.embeddings)
 
     @property
+    def has_model(self) -> bool:
+        """Whether a model of ours made the rows. Otherwise they were imported, or came from a server."""
+        return "origin" not in self.manifest
+
+    @property
     def sentences_path(self) -> Path:
         """The sentences, one a line, line i of row i."""
         return self.folder / SENTENCES
@@ -93,7 +101,7 @@ def open_store(
 
     Raises:
         DataError: the store is missing, unfinished, damaged, of a newer version, or made from
-            another corpus or by another teacher; both values are named.
+            another corpus or by another teacher (both values are named), or by none that is a model.
     """
     folder = Path(folder)
     if not is_complete(folder):
@@ -104,6 +112,9 @@ def open_store(
     if corpus is not None:
         expected |= {"num_rows": len(corpus), "corpus_fingerprint": corpus.fingerprint}
     if teacher is not None:
+        if "origin" in manifest:
+            message = f"{folder} holds vectors of {manifest['teacher']}, which no model here has made"
+            raise DataError(message, hint="leave --teacher out: the store is enough")
         expected |= {
             "pooling": teacher.pooling,
             "prompt": teacher.prompts.used or None,
@@ -128,7 +139,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"{path} has format version {version}, this program reads up to {FORMAT_VERSION}",
             hint="pip install --upgrade distilcse",
         )
-    least_values = {"num_rows": 1, "width": 1, "rows_done": 0, "num_truncated": 0, "max_length": 1}
+    least_values = {"num_rows": 1, "width": 1, "rows_done": 0, "num_truncated": 0}
+    if "origin" in manifest:
+        require_fields(path, manifest, {"teacher": str, "teacher_fingerprint": str}, hint=_REMAKE)
+    else:
+        least_values["max_length"] = 1
     for field, least in least_values.items():
         value = manifest.get(field)
         if not isinstance(value, int) or value < least:
@@ -139,6 +154,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"{path}: dtype is {manifest.get('dtype')!r}, but must be one of {', '.join(STORE_DTYPES)}", hint=_REMAKE
         )
     return manifest
+
+
+def vectors_fingerprint(name: str, width: int) -> str:
+    """What stands for the weights of a teacher that is only vectors: hex sha256 of its name and width."""
+    return hashlib.sha256(f"vectors {width} {name}".encode()).hexdigest()
+
+
+def is_unit_length(lengths: np.ndarray) -> bool:
+    """Whether all lengths of rows are 1 to the digits of float16."""
+    return bool((np.abs(lengths - 1) < 2e-3).all())
 
 
 @contextmanager

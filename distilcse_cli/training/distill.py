@@ -7,6 +7,8 @@ from typing import Any
 
 from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.corpus import Corpus, open_corpus, prepare_corpus
+from distilcse_cli.errors import ModelError, NetworkError
+from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.layers import require_layers
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.surgery import cut_layers
@@ -14,6 +16,7 @@ from distilcse_cli.ranks import Ranks
 from distilcse_cli.rendezvous import MINUTES
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.space import space_of_store
+from distilcse_cli.teacher.store import MANIFEST, read_manifest
 from distilcse_cli.training.dev import hold_out
 from distilcse_cli.training.distillation import Distillation
 from distilcse_cli.training.layers import choose_layers
@@ -23,24 +26,25 @@ from distilcse_cli.training.run import models_as_typed
 from distilcse_cli.training.run import run as run_objective
 from distilcse_cli.training.run_folder import RunFolder
 from distilcse_cli.training.settings import DistillSettings, require_one_choice
-from distilcse_cli.training.teacher_rows import LiveTeacher, StoredTeacher, Teacher, TeacherRows
+from distilcse_cli.training.teacher_rows import LiveTeacher, StoredTeacher, TeacherRows, teacher_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillSources:
     """Models and data of stage 1."""
 
-    teacher: ModelRef
+    teacher: ModelRef | None
+    """None if `embeddings` is all that there is of it."""
     student: ModelRef
     corpus: tuple[str, ...]
-    """Text files or hub data sets."""
+    """Text files, hub data sets or folders of stores."""
     embeddings: Path | None = None
-    """Folder that `distilcse extract` wrote for this teacher and corpus; None extracts into the data home."""
+    """A store of this teacher and corpus; None extracts one into the data home."""
 
     def typed(self) -> dict[str, Any]:
         """What the user chose, under the names of the options."""
         return {
-            "teacher": self.teacher.ref,
+            "teacher": self.teacher and self.teacher.ref,
             "student": self.student.ref,
             "corpus": self.corpus,
             "embeddings": self.embeddings,
@@ -97,6 +101,16 @@ def _layers_of_run(folder: RunFolder) -> tuple[int, ...] | None:
     checkpoint = folder.checkpoints.latest()
     layers = checkpoint.facts["identity"].get("kept_layers") if checkpoint else None
     return None if layers is None else tuple(layers)
+def _student(sources: DistillSources) -> SentenceEncoder:
+    """Load the model that the student starts from."""
+    try:
+        return sources.student.load()
+    except (ModelError, NetworkError) as error:
+        ref, store = sources.student.ref, sources.embeddings
+        if sources.teacher is None and store and read_manifest(store / MANIFEST).get("teacher") == ref:
+            message = f"no student can be cut from {ref}: of this teacher there are only the vectors in {store}"
+            raise ModelError(message, hint="start from a model, such as --student all-minilm-l6") from error
+        raise
 
 
 def _prepare(
@@ -112,11 +126,11 @@ def _prepare(
 
     With `--layers` rank 0 chooses them, unless the run that goes on has done so: `kept_layers`.
     """
-    student = ranks.main_first(sources.student.load)
+    student = ranks.main_first(lambda: _student(sources))
     if settings.layers is not None:
         require_layers(student, settings.layers)
     corpus = open_corpus(ranks.on_main(lambda: prepare_corpus(sources.corpus, corpus_settings).folder))
-    model = Teacher(sources.teacher, ranks)
+    model = teacher_of(sources.teacher, sources.embeddings, ranks)
     store = model.store(corpus, runtime, sources.embeddings)
     # the student replaces its teacher, so its vectors are normalized if the teacher's are
     student.normalize = bool(store.manifest["normalized"])
@@ -141,7 +155,8 @@ def _prepare(
         held_out_sentences=corpus.take(held_out),
         held_out_rows=store.embeddings[held_out],
         marks={
-            "teacher": store.manifest["teacher_fingerprint"],
+            # a name does not tell vectors from others of the same name
+            "teacher": store.manifest.get("rows_sha256", store.manifest["teacher_fingerprint"]),
             "student": student.fingerprint,
             "corpus": corpus.fingerprint,
             **({"kept_layers": layers and list(layers)} if settings.layers else {}),

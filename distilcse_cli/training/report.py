@@ -77,9 +77,13 @@ class DistillReport(Report):
     def card_rows(self, facts: dict[str, Any]) -> list[tuple[str, str]]:
         """As `Report.card_rows`."""
         teacher, agreed = facts["teacher"], self.agreement
-        size = f"{teacher['num_layers']} layers, {teacher['num_parameters']:,} parameters"
+        size = f"vectors of {teacher['embedding_dim']:,} numbers"
+        if teacher["num_layers"] is not None:
+            size = f"{teacher['num_layers']} layers, {teacher['num_parameters']:,} parameters"
+        terms = teacher.get("terms")
         rows = [
             ("teacher", f"{teacher['source']} ({size})"),
+            *([("the teacher's terms", " ".join(terms.replace("|", r"\|").split()))] if terms else []),
             ("corpus", f"{facts['corpus']['num_sentences']:,} sentences"),
         ]
         if self.kept_layers is not None:

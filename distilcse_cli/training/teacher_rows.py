@@ -14,6 +14,7 @@ from torch import Tensor
 from distilcse_cli.config import EncodeSettings, data_home
 from distilcse_cli.data.corpus import Corpus
 from distilcse_cli.data.tokens import TokenRows
+from distilcse_cli.errors import UsageError
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.ranks import ALONE, Ranks
@@ -83,6 +84,60 @@ class Teacher:
             }
 
         return self._ranks.on_main(on_main)
+
+
+class RowsOnly(Teacher):
+    """A teacher that is known by a store alone: of its model there is only what the manifest says.
+
+    Args:
+        folder: a store; it need not have a model of ours.
+        ranks: as for `Teacher`.
+    """
+
+    def __init__(self, folder: Path, ranks: Ranks = ALONE) -> None:
+        self._folder, self._ranks = folder, ranks
+
+    def encoder(self) -> SentenceEncoder:
+        """Raise UsageError: there is none."""
+        raise UsageError(
+            f"--teacher-dropout runs the teacher, but {self._folder} has only its rows",
+            hint="name the model with --teacher, or leave --teacher-dropout out",
+        )
+
+    def store(self, corpus: Corpus, runtime: Runtime, given: Path | None = None) -> EmbeddingStore:  # noqa: ARG002
+        """The store, if it has the rows of this corpus.
+
+        Raises:
+            DataError: it is not complete, or of another corpus.
+        """
+        self._ranks.on_main(lambda: open_store(self._folder, corpus=corpus).check_rows())
+        return open_store(self._folder)
+
+    def facts(self) -> dict[str, Any]:
+        """As `Teacher.facts`, without what only a model has; and the terms of use, if there are any."""
+        manifest = open_store(self._folder).manifest
+        return {
+            "source": manifest.get("teacher"),
+            "num_parameters": None,
+            "num_layers": None,
+            "embedding_dim": manifest["width"],
+            "pooling": manifest.get("pooling"),
+            "terms": manifest.get("terms"),
+        }
+
+
+def teacher_of(ref: ModelRef | None, embeddings: Path | None, ranks: Ranks = ALONE) -> Teacher:
+    """The teacher as a model, or by its store alone.
+
+    Raises:
+        UsageError: neither is named.
+    """
+    if ref is not None:
+        return Teacher(ref, ranks)
+    if embeddings is None:
+        hint = "name a model with --teacher, or a store of rows with --embeddings"
+        raise UsageError("no teacher is given", hint=hint)
+    return RowsOnly(embeddings, ranks)
 
 
 class TeacherRows(Protocol):

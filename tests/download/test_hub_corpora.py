@@ -1,8 +1,12 @@
 """`--corpus owner/name`: a data set of the hub, streamed by `datasets`, whose words are ours."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.download.conftest import TOKEN, Client, hub_environment, run_instant
@@ -30,6 +34,20 @@ def test_a_data_set_of_the_hub_is_a_corpus(
     hub.repos["datasets/a/b"] = Repo({"README.md": b"# Text\n", "train.txt": TEXT})
     client(*extract)
     assert (tmp_path / "rows" / "sentences.txt").read_bytes() == TEXT
+
+
+def test_a_data_set_of_the_hub_holds_vectors(client: Client, hub: FakeHub, tmp_path: Path) -> None:
+    # more rows than are read at a time; every other text is there twice
+    texts = [f"text {i // 2 if i % 4 < 2 else i}" for i in range(2100)]
+    rows = [[float(text.split()[1]), 1.0] for text in texts]
+    file = io.BytesIO()
+    pq.write_table(pa.table({"id": range(2100), "text": texts, "embedding": rows}), file)
+    hub.repos["datasets/a/b"] = Repo({"README.md": b"# Vectors\n", "train.parquet": file.getvalue()})
+    client("import", "a/b", "--text-column", "text", "--name", "m", "--out", tmp_path / "store")
+    kept = list(dict.fromkeys(texts))
+    assert (tmp_path / "store" / "sentences.txt").read_text(encoding="utf-8").splitlines() == kept
+    stored = np.load(tmp_path / "store" / "embeddings.npy")
+    assert [f"text {row[0]:.0f}" for row in stored] == kept
 
 
 @pytest.mark.parametrize("what", FAILURES)

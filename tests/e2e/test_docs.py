@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import DISTILCSE, ROOT
+from tests.teacher.embedding_server import EmbeddingServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.real_model, pytest.mark.slow]
 
@@ -49,8 +50,9 @@ def test_the_commands_of_a_page_run(page: Path, tmp_path: Path, data_dir: Path, 
         "PATH": f"{DISTILCSE.parent}{os.pathsep}{os.environ['PATH']}",
         "DISTILCSE_DATA": str(data_dir),
     }
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "\n".join(script)],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    with EmbeddingServer() as server:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", "\n".join(script)],
+            cwd=tmp_path, env=environment | {"ENDPOINT": server.url}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
     assert done.returncode == 0, f"{page.name}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -20,13 +20,15 @@ from distilcse_cli.config import CorpusSettings, EncodeSettings, MachineSettings
 from distilcse_cli.errors import UsageError
 from distilcse_cli.evaluation.settings import CompareSettings, EvalSettings
 from distilcse_cli.setting import PANELS, Setting, option_name, settings_of
+from distilcse_cli.teacher.settings import EndpointSettings, ImportSettings
 from distilcse_cli.training.settings import DistillSettings, FinetuneSettings
 from tests.e2e.conftest import Typed
 from tests.training.conftest import write_corpus
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 SETTINGS = {
-    "extract": (CorpusSettings, EncodeSettings, MachineSettings),
+    "extract": (CorpusSettings, EncodeSettings, MachineSettings, EndpointSettings),
+    "import": (ImportSettings,),
     "distill": (DistillSettings, CorpusSettings, MachineSettings),
     "finetune": (FinetuneSettings, TripletSettings, MachineSettings),
     "compare": (CompareSettings, CorpusSettings),
@@ -39,7 +41,8 @@ SETTINGS = {
 def test_every_field_is_an_option_with_its_own_words_and_default_or_internal(command: str) -> None:
     parameters = {parameter.name: parameter for parameter in COMMANDS[command].params}
     for kind in SETTINGS[command]:
-        defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+        fields = dataclasses.fields(kind)
+        defaults = {field.name: None if field.default is dataclasses.MISSING else field.default for field in fields}
         for field, setting in settings_of(kind).items():
             if setting.internal:
                 assert field not in parameters
@@ -51,8 +54,8 @@ def test_every_field_is_an_option_with_its_own_words_and_default_or_internal(com
 
 
 def test_commands_are_listed_in_the_order_of_the_path() -> None:
-    path = ["download", "extract", "distill", "finetune", "compare", "eval", "encode", "index", "search", "align"]
-    path += ["export", "convert", "demo", "env"]
+    path = ["download", "extract", "import", "distill", "finetune", "compare", "eval", "encode", "index", "search"]
+    path += ["align", "export", "convert", "demo", "env"]
     assert list(COMMANDS) == path
 
 

@@ -18,6 +18,7 @@ from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher import extract as module
+from distilcse_cli.teacher import partial
 from distilcse_cli.teacher.extract import extract
 from distilcse_cli.teacher.store import open_store
 from tests.serving.limits import largest_file
@@ -174,8 +175,8 @@ class Killed(Exception):
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, function: str, call: int, *, after: bool = False) -> None:
-    """Let the `call`-th call of a function of the extract module be the last thing that happens."""
-    original = getattr(module, function)
+    """Let the `call`-th call of a function of `partial` be the last thing that happens."""
+    original = getattr(partial, function)
     num_calls = 0
 
     def wrapped(*arguments: object, **settings: object) -> object:
@@ -188,14 +189,14 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, function: str, call: int, *, afte
             raise Killed
         return value
 
-    monkeypatch.setattr(module, function, wrapped)
+    monkeypatch.setattr(partial, function, wrapped)
 
 
 @pytest.mark.parametrize(
     ("function", "call"),
     # with 5 windows: the header and 5 writes; manifest.partial.json is written at the start and
     # behind each window, manifest.json is the seventh; the folder is fsynced once, behind the rename
-    [*(("_write", call) for call in range(1, 7)), *(("write_json", call) for call in range(1, 8)), ("fsync", 1)],
+    [*(("write", call) for call in range(1, 7)), *(("write_json", call) for call in range(1, 8)), ("fsync", 1)],
 )
 @pytest.mark.parametrize("after", [False, True])
 def test_stopped_at_any_step_it_goes_on_to_the_same_bytes(
@@ -223,7 +224,7 @@ def stop_after_two_windows(
     teacher: SentenceEncoder, corpus: Corpus, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        interrupt(patch, "_write", 4)
+        interrupt(patch, "write", 4)
         with pytest.raises(Killed):
             extract(teacher, corpus, out, SETTINGS, CPU, window_rows=WINDOW_ROWS)
     assert partial_rows(out) == 2 * WINDOW_ROWS
@@ -316,8 +317,8 @@ def test_a_disk_that_fills_up_costs_one_window_and_one_line(
 def test_a_disk_too_small_is_said_before_the_first_row(
     teacher: SentenceEncoder, make_corpus: MakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = module.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    usage = partial.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(partial.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(DataError, match=r"needs 0\.0 MB, the disk has 0\.0 MB free"):
         extract(teacher, make_corpus(38), tmp_path / "out", SETTINGS, CPU)
     assert not (tmp_path / "out").exists()

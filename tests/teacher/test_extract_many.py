@@ -16,6 +16,7 @@ from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.ranks import joined
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher import extract as module
+from distilcse_cli.teacher import partial
 from tests.training.processes import run_all, start_group
 
 CPU = Runtime(device="cpu", dtype="float32", reason="test")
@@ -71,7 +72,7 @@ def test_processes_write_the_bytes_of_one(
 def _die_at(victim: int, write: int, after: bool, *arguments: object) -> None:
     """Let this rank be killed before or after its so-manieth write."""
     if int(os.environ["RANK"]) == victim:
-        original, left = module._write, [write]
+        original, left = partial.write, [write]
 
         def wrapped(*of_write: object) -> None:
             left[0] -= 1
@@ -81,7 +82,7 @@ def _die_at(victim: int, write: int, after: bool, *arguments: object) -> None:
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        module._write = wrapped  # type: ignore[assignment]
+        partial.write = wrapped  # type: ignore[assignment]
     _extract(*arguments)  # type: ignore[arg-type]
 
 
