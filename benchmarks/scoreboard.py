@@ -22,8 +22,10 @@ COLORS = {
 }
 """Whose model -> its color in the picture."""
 SHORT = dict(zip(STS_TASKS, ("STS12", "13", "14", "15", "16", "STS-B", "SICK-R"), strict=True))
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 440, 60, 150, 40, 56
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 820, 440, 60, 210, 40, 56
 """Of the picture and of the margins around its axes, in pixels."""
+LINE = 14
+"""Least distance of two names, in pixels."""
 
 Rows = Mapping[str, Mapping[str, Any]]
 """Name of a model -> what was measured."""
@@ -112,7 +114,9 @@ def draw_picture(rows: Rows) -> str:
     for quality in range(worst, best + 1, max(1, (best - worst) // 8)):
         parts += _grid(LEFT, y(quality), WIDTH - RIGHT, y(quality))
         parts.append(_text(LEFT - 8, y(quality) + 4, str(quality), anchor="end"))
-    for name, group, quality, pairs in points:
+    last = -LINE
+    for name, group, quality, pairs in sorted(points, key=lambda point: -point[2]):
+        last = label = max(y(quality), last + LINE)  # models of one quality have their names under each other
         ends = [x(rate) for _, rate in pairs]
         parts.append(_line(min(ends), y(quality), max(ends), y(quality), COLORS[group]))
         for (who, _), at in zip(pairs, ends, strict=True):
@@ -120,7 +124,7 @@ def draw_picture(rows: Rows) -> str:
             parts.append(
                 f'<circle cx="{at:.1f}" cy="{y(quality):.1f}" r="4.5" fill="{fill}" stroke="{COLORS[group]}"/>'
             )
-        parts.append(_text(max(ends) + 8, y(quality) + 4, name, color=COLORS[group]))
+        parts.append(_text(max(ends) + 8, label + 4, name, color=COLORS[group]))
     title = "STS average over sentences a CPU second (filled: our encoder, hollow: sentence-transformers)"
     parts.append(_text(LEFT, TOP - 16, title))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, "sentences a CPU second, one thread", anchor="middle"))
