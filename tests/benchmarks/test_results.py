@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,6 +57,23 @@ def test_a_row_is_measured_and_a_second_machine_adds_its_speed(
     assert row["bytes"] == sum(path.stat().st_size for path in folder.iterdir())
     assert (row["group"], row["command"], row["num_sentences"], row["sts"]) == ("ours", "make it", 60, [78.0])
     assert row["rates"] == {cpu: {"ours": 400.0, "sentence-transformers": None} for cpu in "AB"}
+
+
+def test_a_new_row_without_scores_is_scored_in_fp32(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, file = tiny("bert"), tmp_path / "models.json"
+
+    def scored(command: list[str], *, stdout: Any, check: bool) -> SimpleNamespace:
+        assert command[1:5] == ["-m", "distilcse_cli", "eval", "--model"]
+        assert command[5:] == [str(folder), "--task-set", "sts", "--json", "--compute-dtype", "float32"]
+        assert not check
+        json.dump({"tasks": SCORES, "avg_sts": 78.0}, stdout)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr("subprocess.run", scored)
+    _run(monkeypatch, "--results", file, "add", "x", "--folder", folder, "--no-speed")
+    assert read_json(file)["x"]["sts"] == [78.0]
 
 
 def test_what_the_trainer_left_in_the_folder_need_not_be_typed(
