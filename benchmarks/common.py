@@ -61,11 +61,8 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     The arguments get a `machine`: what a time depends on, as it was before the comparison.
     """
     arguments = parser.parse_args()
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     machine = {
-        "cpu": names[0] if names else platform.processor(),
+        "cpu": cpu_name(),
         "cores": num_usable_cores(),
         "load_before": os.getloadavg()[0],
         "platform": platform.platform(),
@@ -76,6 +73,14 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     os.sched_setaffinity(0, cores)
     arguments.machine = machine | {"threads": arguments.threads, "pinned_to": cores}
     return arguments
+
+
+def cpu_name() -> str:
+    """The CPU's own name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def whole(most: int | None = None) -> Callable[[str], int]:

@@ -56,7 +56,7 @@ class Peer:
             raise
 
     def run(self) -> dict[str, Any]:
-        """Do one round; its figures, with `seconds` and `resident_bytes`."""
+        """Do one round; its figures, with `seconds`, `cpu_seconds` (user and system) and `resident_bytes`."""
         assert self._process.stdin is not None
         self._process.stdin.write("run\n")
         self._process.stdin.flush()
@@ -122,9 +122,10 @@ def serve(side: str, settings: Mapping[str, Any]) -> None:
         worker = getattr(importlib.import_module(module), name)(**settings)
         answer({"setup_seconds": time.perf_counter() - started} | getattr(worker, "facts", {}))
         for _ in sys.stdin:
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), time.process_time()
             figures = worker.run()
-            answer({"seconds": time.perf_counter() - started, "resident_bytes": most_memory()} | figures)
+            times = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu_started}
+            answer(times | {"resident_bytes": most_memory()} | figures)
     except BaseException as error:
         traceback.print_exc()
         answer({"failed": f"{type(error).__name__}: {error}".splitlines()[0]})

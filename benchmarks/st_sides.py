@@ -19,6 +19,16 @@ MAX_LENGTH = 64
 """Most tokens of a sentence in training, as in ours."""
 BATCHES = (32, 128)
 """Batch sizes to try before the first round: the library's default and a large one."""
+QUIET: dict[str, Any] = {
+    "use_cpu": True,
+    "optim": "adamw_torch_fused",
+    "save_strategy": "no",
+    "eval_strategy": "no",
+    "logging_strategy": "no",
+    "report_to": [],
+    "disable_tqdm": True,
+}
+"""Settings of the trainer: on the CPU, with nothing between the steps."""
 
 
 class STEncode:
@@ -80,20 +90,10 @@ class STTrainer:
         bf16: bool,
         tuned: bool,
     ) -> None:
-        import datasets
         from sentence_transformers.sentence_transformer import losses
 
-        columns = json.loads(Path(data).read_text(encoding="utf-8"))
-        if labels is not None:
-            columns["label"] = list(np.load(labels, allow_pickle=False))
-        self.data = datasets.Dataset.from_dict(columns)
-        dropout = ("hidden_dropout_prob", "attention_probs_dropout_prob")
-        self.model = SentenceTransformer(
-            model,
-            device="cpu",
-            model_kwargs={"attn_implementation": "eager"} if tuned else {},
-            config_kwargs=dict.fromkeys(dropout, 0.0) if tuned else {},
-        )
+        self.data = _dataset(data, labels)
+        self.model = _student(model, eager=tuned, dropout=not tuned)
         self.model.max_seq_length = MAX_LENGTH
         distils = labels is not None
         self.loss = losses.MSELoss(self.model) if distils else losses.MultipleNegativesRankingLoss(self.model)
@@ -112,14 +112,8 @@ class STTrainer:
                 max_steps=self.num_warmup + self.num_steps,
                 per_device_train_batch_size=self.batch_size,
                 bf16=self.bf16,
-                use_cpu=True,
-                optim="adamw_torch_fused",
-                save_strategy="no",
-                eval_strategy="no",
-                logging_strategy="no",
-                report_to=[],
-                disable_tqdm=True,
                 seed=self.round,
+                **QUIET,
             )
             sentence_transformers.SentenceTransformerTrainer(
                 model=self.model,
@@ -129,6 +123,56 @@ class STTrainer:
                 callbacks=[_Ticks(clock, self.batch_size)],
             ).train()
         return clock.figures()
+
+
+class STStudent:
+    """A student trained with `SentenceTransformerTrainer` as its layer-reduction example does, and saved.
+
+    Args:
+        model: folder of the layers that the student keeps.
+        data, labels: as in `STTrainer`.
+        out: folder for the student.
+        loss: `mse` or `cosine`.
+        lr, batch_size, seed: of one epoch whose learning rate rises over a tenth of the steps, then falls.
+        max_length: most tokens of a sentence in training; None keeps the model's.
+        bf16: autocast.
+        eager: attention as plain products.
+        dropout: as the model has it; False turns it off.
+    """
+
+    def __init__(self, *, model: str, data: str, labels: str, eager: bool, dropout: bool, **settings: Any) -> None:
+        self.data, self.model = _dataset(data, labels), _student(model, eager=eager, dropout=dropout)
+        self.settings = settings
+        self.facts = _versions_and_threads("accelerate")
+
+    def run(self) -> dict[str, Any]:
+        """Train and save; `cpu_seconds` are those of the trainer, user and system."""
+        from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
+
+        settings, own_length = self.settings, self.model.max_seq_length
+        self.model.max_seq_length = settings["max_length"] or own_length
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = sentence_transformers.SentenceTransformerTrainer(
+                model=self.model,
+                args=sentence_transformers.SentenceTransformerTrainingArguments(
+                    output_dir=folder,
+                    num_train_epochs=1,
+                    per_device_train_batch_size=settings["batch_size"],
+                    learning_rate=settings["lr"],
+                    warmup_steps=0.1,
+                    bf16=settings["bf16"],
+                    seed=settings["seed"],
+                    **QUIET,
+                ),
+                train_dataset=self.data,
+                loss=EmbedDistillLoss(self.model, distance_metric=settings["loss"]),
+            )
+            started = time.process_time()
+            trainer.train()
+            cpu_seconds = time.process_time() - started
+        self.model.max_seq_length = own_length
+        self.model.save(settings["out"])
+        return {"num": len(self.data), "cpu_seconds": cpu_seconds}
 
 
 class _Ticks(transformers.TrainerCallback):
@@ -142,3 +186,22 @@ class _Ticks(transformers.TrainerCallback):
 def _versions_and_threads(package: str) -> dict[str, Any]:
     packages = ("sentence-transformers", "transformers", package)
     return {"versions": {name: version(name) for name in packages}, "threads": torch.get_num_threads()}
+
+
+def _dataset(data: str, labels: str | None) -> Any:
+    import datasets
+
+    columns = json.loads(Path(data).read_text(encoding="utf-8"))
+    if labels is not None:
+        columns["label"] = list(np.load(labels, allow_pickle=False))
+    return datasets.Dataset.from_dict(columns)
+
+
+def _student(model: str, *, eager: bool, dropout: bool) -> SentenceTransformer:
+    names = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+    return SentenceTransformer(
+        model,
+        device="cpu",
+        model_kwargs={"attn_implementation": "eager"} if eager else {},
+        config_kwargs={} if dropout else dict.fromkeys(names, 0.0),
+    )

@@ -34,17 +34,17 @@ def draw(results: Path = RESULTS) -> str:
     return "\n\n".join(sections) or "Nothing measured yet."
 
 
-def with_tables(document: str, tables: str) -> str:
+def with_tables(document: str, tables: str, begin: str = BEGIN) -> str:
     """The document with new tables between its markers.
 
     Raises:
         ValueError: a marker is missing.
     """
-    before, _, rest = document.partition(BEGIN)
+    before, _, rest = document.partition(begin)
     _, end, after = rest.partition(END)
     if not end:
-        raise ValueError(f"the document lacks {BEGIN} or {END}")
-    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
+        raise ValueError(f"the document lacks {begin} or {END}")
+    return f"{before}{begin}\n\n{tables}\n\n{END}{after}"
 
 
 def section(name: str, result: dict[str, Any]) -> str:
@@ -73,16 +73,16 @@ def comparison(result: dict[str, Any], digits: int = 2) -> str:
     ours = result["sides"]["ours"]
     first = ours["facts"].get("first_call_seconds")
     if first is None:
-        return _table(header, rows)
+        return markdown(header, rows)
     return (
-        _table(header, rows)
+        markdown(header, rows)
         + f"\n\nThe first pass of ours took {first:.1f} s, the last {ours['last_round']['seconds']:.1f} s."
     )
 
 
 def _sts(result: dict[str, Any]) -> str:
     rows = [[name, _of(side["seconds"], 1), f"{side['average']:.2f}"] for name, side in result["sides"].items()]
-    return _table(("", "seconds", "average"), [*rows, ["ours is × as fast", _of(result["ratio"], 1), ""]])
+    return markdown(("", "seconds", "average"), [*rows, ["ours is × as fast", _of(result["ratio"], 1), ""]])
 
 
 def _transfer(result: dict[str, Any]) -> str:
@@ -91,14 +91,14 @@ def _transfer(result: dict[str, Any]) -> str:
         for name, task in result["tasks"].items()
     ]
     header = ("task", "sequential, s", "batched, s", "ours is × as fast")
-    return f"{_table(header, rows)}\n\nSequential: {result['sequential']}."
+    return f"{markdown(header, rows)}\n\nSequential: {result['sequential']}."
 
 
 def _extract(result: dict[str, Any]) -> str:
     memory = result["resident_bytes"]
     rows = [[name, _of(rate, 0), f"{memory[name] / 1e6:,.0f}"] for name, rate in result["rates"].items()]
     rows.append(["extract over encode", _of(result["ratio"], 3), ""])
-    return _table(("", "sentences/s", "resident, MB"), rows)
+    return markdown(("", "sentences/s", "resident, MB"), rows)
 
 
 def _checkouts(result: dict[str, Any]) -> str:
@@ -109,7 +109,8 @@ TABLES = {"sts": _sts, "transfer": _transfer, "extract": _extract, "checkouts": 
 """Results with another table than `comparison`."""
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
 
 
