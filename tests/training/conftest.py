@@ -88,8 +88,15 @@ def job(tiny: Any, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not home.exists()
     write_corpus(tmp_path / "corpus.txt", 88)
     settings = DistillSettings(
-        **{"loss": "ckd", "bank_size": 50, "epochs": 2, "batch_size": 8, "num_held_out": 4, "dropout": True},
-        **{"eval_every": 5, "save_every": 3, "max_steps": 20},
+        loss="ckd",
+        epochs=2,
+        batch_size=8,
+        bank_size=50,
+        num_held_out=4,
+        dropout=True,
+        eval_every=5,
+        save_every=3,
+        max_steps=20,
     )
     teacher = tiny("bert", width=24, num_layers=2, seed=1)
     student = tiny("bert", width=16, num_layers=2, seed=2, dropout=0.1)
