@@ -163,7 +163,9 @@ class Distill(Training):
         self, *, rows: str, batch_size: int, bank_size: int, num_warmup: int, num_steps: int, **others: Any
     ) -> None:
         steps = num_warmup + num_steps
-        self.settings = DistillSettings(batch_size=batch_size, bank_size=bank_size, max_steps=steps, epochs=1000)
+        self.settings = DistillSettings(
+            loss="ckd", batch_size=batch_size, bank_size=bank_size, max_steps=steps, epochs=1000
+        )
         super().__init__(num_warmup=num_warmup, **others)
         self.rows = np.load(rows, mmap_mode="r", allow_pickle=False)
 

@@ -11,7 +11,8 @@ from distilcse_cli.commands.defaults import say
 from distilcse_cli.commands.options import Grouped
 from distilcse_cli.commands.settings_file import in_the_file
 from distilcse_cli.errors import UsageError
-from distilcse_cli.setting import SCHEDULE
+from distilcse_cli.setting import SCHEDULE, option_name, settings_of
+from distilcse_cli.training.settings import CONTRASTIVE_LOSSES, NEGATIVES, DistillSettings
 
 PRESETS = ("paper",)
 
@@ -124,6 +125,11 @@ class TrainingCommand(Grouped):
         rest = super().parse_args(ctx, translate(args, self.renamed))
         if ctx.params.get("preset") is not None and not ctx.resilient_parsing:
             say(_preset_table(ctx, PAPER[self.name]))
+        loss, unread = ctx.params.get("loss"), [name for name in NEGATIVES if _is_typed(ctx, name)]
+        if loss is not None and loss not in CONTRASTIVE_LOSSES and unread and not ctx.resilient_parsing:
+            settings = settings_of(DistillSettings)
+            options = ", ".join(option_name(name, settings[name]) for name in unread)
+            say(f"warning: --loss {loss} does not read {options}; --loss ckd does")
         return rest
 
 
@@ -133,13 +139,16 @@ class FinetuneCommand(TrainingCommand):
     renamed = FINETUNE_NAMES
 
 
+def _is_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _preset_table(context: typer.Context, preset: dict[str, Any]) -> str:
     """A row for each value of a preset: its option, its value now, and who said so."""
     rows = []
     for name in preset:
-        source = context.get_parameter_source(name)
-        is_typed = source is not None and source.name == "COMMANDLINE"
-        origin = "as typed" if is_typed else "--config" if name in in_the_file(context) else "published"
+        origin = "as typed" if _is_typed(context, name) else "--config" if name in in_the_file(context) else "published"
         rows.append((name.removeprefix("num_").replace("_", "-"), str(context.params[name]), origin))
     return console.table(("setting", "value", "from"), rows, align="l")
 

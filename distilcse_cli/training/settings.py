@@ -11,6 +11,11 @@ from distilcse_cli.setting import DATA, KEEPING, MACHINE, MODELS, OUTPUT, SCHEDU
 LOSSES = ("ckd", "mse", "ckd+mse", "cosine", "kl")
 CONTRASTIVE_LOSSES = ("ckd", "ckd+mse", "kl")
 """Losses that choose among the teacher rows of batch and bank, and so need at least two of them."""
+NEGATIVES = (
+    *("bank_size", "bank", "false_negative_cosine", "mask_same_text"),
+    *("logit_scale", "learn_logit_scale"),
+)
+"""Settings of stage 1 that only these losses read."""
 BANKS = ("shared", "per-rank")
 HEADS = ("none", "dense")
 SPACES = ("own", "teacher")
@@ -113,16 +118,16 @@ class TrainSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DistillSettings(TrainSettings):
-    """Stage 1: contrastive knowledge distillation (arXiv:2112.05638), or one of its rivals."""
+    """Stage 1: come near the teacher's rows, or contrastive knowledge distillation (arXiv:2112.05638)."""
 
     loss: Annotated[
         str,
         Setting(
-            "What the student learns. ckd: pick the teacher's row out of batch and bank; mse, cosine: come near it;"
+            "What the student learns. mse, cosine: come near the teacher's row; ckd: pick it out of batch and bank;"
             " ckd+mse: both; kl: match the teacher's own softmax over batch and bank.",
             choices=LOSSES,
         ),
-    ] = "ckd"
+    ] = "mse"
     mse_raw: Annotated[
         bool, Setting("Take the squared error of un-normalized rows, as the published code does.", internal=True)
     ] = False

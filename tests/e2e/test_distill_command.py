@@ -51,12 +51,22 @@ def test_the_preset_is_printed_and_what_is_typed_wins(
         *("--batch_size", "16", "--temp", "2", "--epochs", "1", "--compute-dtype", "float32"),
     )
     table = {row[0]: row[1:] for row in re.findall(r"\| +(\S+) +\| +(\S+) +\| +(as typed|published) +\|", done.stderr)}
+    assert table["loss"] == ("ckd", "published")
     assert table["lr"] == ("0.0002", "published")
     assert table["bank-size"] == ("65536", "published")
     assert table["dropout"] == ("True", "published")
     assert table["batch-size"] == ("16", "as typed")
     assert table["logit-scale"] == (repr(math.exp(2)), "as typed")
     assert '"pooling_mode_cls_token": true' in (tmp_path / "out" / "1_Pooling" / "config.json").read_text()
+
+
+@pytest.mark.e2e
+def test_options_of_negatives_are_not_ignored_in_silence(distilcse: Callable) -> None:
+    required = ["distill", "--teacher", "nosuch/teacher", "--student", "s", "--corpus", "c", "--out", "d"]
+    said = distilcse(*required, "--queue_len", "8", "--temp=1", "--no-mask-same-text", code=4).stderr
+    assert "warning: --loss mse does not read --bank-size, --mask-same-text, --logit-scale; --loss ckd does" in said
+    for quiet in (["--lr", "1"], ["--bank-size", "8", "--loss", "ckd"], ["--bank-size", "8", "--preset", "paper"]):
+        assert "does not read" not in distilcse(*required, *quiet, code=4).stderr
 
 
 @pytest.mark.e2e

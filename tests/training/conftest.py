@@ -54,6 +54,7 @@ class Job:
             "student": self.student,
             "corpus": self.corpus,
             "out": self.out,
+            "loss": settings.loss,
             "batch-size": settings.batch_size,
             "bank-size": settings.bank_size,
             "held-out": settings.num_held_out,
@@ -87,7 +88,15 @@ def job(tiny: Any, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not home.exists()
     write_corpus(tmp_path / "corpus.txt", 88)
     settings = DistillSettings(
-        epochs=2, batch_size=8, bank_size=50, num_held_out=4, dropout=True, eval_every=5, save_every=3, max_steps=20
+        loss="ckd",
+        epochs=2,
+        batch_size=8,
+        bank_size=50,
+        num_held_out=4,
+        dropout=True,
+        eval_every=5,
+        save_every=3,
+        max_steps=20,
     )
     teacher = tiny("bert", width=24, num_layers=2, seed=1)
     student = tiny("bert", width=16, num_layers=2, seed=2, dropout=0.1)
