@@ -26,6 +26,7 @@ from distilcse_cli.models.batching import token_budget_batches
 from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.reference import ModelRef
+from distilcse_cli.models.vocabulary import cut_to_corpus
 from distilcse_cli.ranks import Ranks
 from distilcse_cli.rendezvous import MINUTES
 from distilcse_cli.runtime import Runtime
@@ -182,7 +183,7 @@ class Distillation(Objective):
         if len(self.held_out_sentences) >= 3:
             embeddings = Embedder(self.student, self.runtime).sentences(self.held_out_sentences)
             agreed = agreement(embeddings, self.held_out_rows)
-        return {"num_sentences": len(self.rows), "agreement": agreed}
+        return {"num_sentences": len(self.rows), "agreement": agreed, "vocab_size": self.settings.vocab_size}
 
     def log_result(self, report: DistillReport) -> None:
         """Log the agreement."""
@@ -248,6 +249,9 @@ def _prepare(
     if settings.teacher_dropout:
         encoder = model.encoder()
         teacher = LiveTeacher(encoder, tokens_of(corpus, encoder, settings.max_length, ranks), runtime, ranks)
+    cut = None
+    if settings.vocab_size is not None:
+        cut = cut_to_corpus(student, corpus, settings.vocab_size, max_length=settings.max_length, ranks=ranks)
     tokens = tokens_of(corpus, student, settings.max_length, ranks)
     rows, held_out = hold_out(len(corpus), settings)
     layers = sources.student.keep_layers
@@ -272,6 +276,7 @@ def _prepare(
                 "reference": sources.student.ref,
                 "base": sources.student.base,
                 "keep_layers": layers and list(layers),
+                "vocabulary": cut and cut.as_dict(),
             },
             "corpus": {
                 "inputs": list(sources.corpus),

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 from distilcse_cli import console
 from distilcse_cli.models.encoder import SentenceEncoder
+from distilcse_cli.models.vocabulary import SmallVocabulary
 from distilcse_cli.teacher.agreement import Agreement
 
 _FRONT_MATTER = """---
@@ -69,6 +70,8 @@ class DistillReport(Report):
 
     num_sentences: int
     """Sentences trained on."""
+    vocab_size: int | None = None
+    """Entries that `--vocab-size` left; None if all were kept."""
 
     def card_rows(self, facts: dict[str, Any]) -> list[tuple[str, str]]:
         """As `Report.card_rows`."""
@@ -78,6 +81,9 @@ class DistillReport(Report):
             ("teacher", f"{teacher['source']} ({size})"),
             ("corpus", f"{facts['corpus']['num_sentences']:,} sentences"),
         ]
+        vocabulary = facts["student"].get("vocabulary")
+        if vocabulary:
+            rows.append(("vocabulary", str(SmallVocabulary(**vocabulary))))
         if self.dev_score is not None:
             rows.append((f"{self.dev_set}, after step {self.kept_step:,}", f"{self.dev_score:.2f}"))
         if agreed:

@@ -124,7 +124,7 @@ def identify(objective: Objective, dev: DevSet | None, checkpoint: Checkpoint | 
     """
     identity = {
         "stage": objective.name,
-        **compared(asdict(objective.settings)),
+        **{name: value for name, value in compared(asdict(objective.settings)).items() if name != "save_dtype"},
         **objective.marks,
         "processes": objective.ranks.world_size,
         "device": objective.runtime.device.partition(":")[0],
