@@ -276,7 +276,7 @@ def _prepare(
                 "reference": sources.student.ref,
                 "base": sources.student.base,
                 "keep_layers": layers and list(layers),
-                "vocabulary": cut and cut.as_dict(),
+                **({"vocabulary": cut.as_dict()} if cut else {}),
             },
             "corpus": {
                 "inputs": list(sources.corpus),
