@@ -4,14 +4,15 @@ import json
 import string
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast, RobertaTokenizer, XLMRobertaTokenizer
 
 from distilcse_cli.data.tokens import tokenizer_fingerprint
 from distilcse_cli.errors import ModelError, UsageError
@@ -97,7 +98,7 @@ def spread_tokenizer(word: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **special)
 
 
-def model_with(tokenizer: PreTrainedTokenizerFast, folder: Path, kind: str = "bert", **config: int) -> Path:
+def model_with(tokenizer: Any, folder: Path, kind: str = "bert", **config: int) -> Path:
     shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     torch.manual_seed(0)
     size = max(tokenizer.get_vocab().values()) + 3  # two rows more than the tokenizer uses
@@ -127,12 +128,8 @@ RESERVED = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 def bpe(tmp_path: Path) -> SentenceEncoder:
     """A RoBERTa whose byte-level BPE knows the pieces of " the" and " cat"."""
     pieces = [*RESERVED[:4], *BYTES, *(left + right for left, right in MERGES), "<mask>"]
-    model = models.BPE({piece: i for i, piece in enumerate(pieces)}, MERGES)
-    tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    return load_encoder(str(model_with(fast(tokenizer), tmp_path / "bpe", "roberta")), pooler="avg")
+    tokenizer = RobertaTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=MERGES, model_max_length=64)
+    return load_encoder(str(model_with(tokenizer, tmp_path / "bpe", "roberta")), pooler="avg")
 
 
 def fast(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
@@ -180,12 +177,8 @@ def test_unigram_pieces_keep_their_scores(tmp_path: Path) -> None:
     letters = [("\u2581", -3.0), *((one, -4.0) for one in "abcdet")]
     words = [("\u2581cat", -1.5), ("\u2581bed", -1.25), ("cat", -2.0), ("ed", -2.5)]
     pieces = [*((name, 0.0) for name in RESERVED[:4]), *letters, *words, ("<mask>", 0.0)]
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=3))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    encoder = load_encoder(str(model_with(fast(tokenizer), tmp_path / "unigram", "xlm-roberta")), pooler="avg")
+    tokenizer = XLMRobertaTokenizer(vocab=pieces, model_max_length=64)
+    encoder = load_encoder(str(model_with(tokenizer, tmp_path / "unigram", "xlm-roberta")), pooler="avg")
     before = embed(encoder, ["bed"])
     assert encoder.tokenizer.tokenize("cat bed") == ["\u2581cat", "\u2581bed"]
     cut(encoder, 4 + 7 + 1 + 2, {"\u2581bed": 4, "ed": 4, "cat": 3})
