@@ -22,6 +22,7 @@ POOLINGS = (
 """Names of the poolings; what each does is in `models.pooling`."""
 ON_BAD_LINE = ("stop", "skip")
 STORE_DTYPES = ("float32", "float16")
+SAVE_DTYPES = ("float32", "float16", "bfloat16")
 COMPUTE_DTYPES = ("auto", "float32", "bfloat16")
 TRIPLET_COLUMNS = (
     ("anchor", "positive", "negative"),

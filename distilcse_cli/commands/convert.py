@@ -1,6 +1,6 @@
-"""`distilcse convert`: a file of weights to a model folder."""
+"""`distilcse convert`: a file of weights to a model folder, or a model folder to a smaller one."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +10,26 @@ from distilcse_cli import console
 from distilcse_cli.commands import options
 from distilcse_cli.commands.outputs import require_free, require_outside, require_utf8
 from distilcse_cli.config import EncodeSettings
-from distilcse_cli.setting import OUTPUT, check, settings_of
+from distilcse_cli.errors import UsageError
+from distilcse_cli.setting import DATA, OUTPUT, check, settings_of
+from distilcse_cli.training.settings import DistillSettings
 
 EXAMPLES = """
 distilcse convert CKD-Tiny-L6.pth --base nreimers/TinyBERT_L-6_H-768_v2 --out ckd-tiny-l6
+distilcse convert all-minilm-l6 --vocab-size 16000 --corpus sentences.txt --save-dtype float16 --out small
 """
 Weights = Annotated[
-    str, typer.Argument(metavar="FILE", help="State dict, .pth or .safetensors, or a catalogue name of one.")
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="State dict, .pth or .safetensors, or a catalogue name of one. To make it smaller, also a model folder.",
+    ),
+]
+Corpus = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=DATA, help="Sentences for --vocab-size, one a line. Repeat it for several."
+    ),
 ]
 Out = Annotated[Path, typer.Option(rich_help_panel=OUTPUT, help="Folder for the model; must not exist or be empty.")]
 
@@ -26,6 +39,8 @@ class ConvertSettings:
     """What the folder says besides the weights."""
 
     max_length: Annotated[int | None, settings_of(EncodeSettings)["max_length"]] = None
+    vocab_size: Annotated[int | None, settings_of(DistillSettings)["vocab_size"]] = None
+    save_dtype: Annotated[str, settings_of(DistillSettings)["save_dtype"]] = "float32"
 
     def __post_init__(self) -> None:
         check(self)
@@ -37,17 +52,20 @@ def convert(
     weights: Weights,
     out: Out,
     model_options: options.ModelOptions,
+    corpus: Corpus = None,
     settings: ConvertSettings,
     json: options.Json = False,
 ) -> None:
-    """Turn a file of weights into a model folder."""
+    """Turn a file of weights into a model folder, or a model folder into a smaller one."""
+    if (settings.vocab_size is None) != (not corpus):
+        raise UsageError("--vocab-size and --corpus go together", hint="such as --vocab-size 16000 --corpus FILE")
     require_utf8(out)
     require_free(out)
-    require_outside(out, weights, model_options.base, model_options.tokenizer)
+    require_outside(out, weights, model_options.base, model_options.tokenizer, *(corpus or ()))
 
     from distilcse_cli.models.convert import convert as run
 
-    report = run(model_options.of(weights), out, max_length=settings.max_length)
+    report = run(model_options.of(weights), out, corpus=corpus or (), **asdict(settings))
     if json:
         console.result_json(report.as_dict())
         return

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from distilcse_cli.errors import DataError
+from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.files import atomic_folder, write_json
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.pooling import FIRST_TOKEN, MEAN, POOLINGS, Dense, layer_weights
@@ -28,7 +28,13 @@ _MODULE_TYPES = "sentence_transformers.models."
 
 
 def save_student(
-    encoder: SentenceEncoder, folder: Path, *, card: str, settings: dict[str, Any], beside: Iterable[Path] = ()
+    encoder: SentenceEncoder,
+    folder: Path,
+    *,
+    card: str,
+    settings: dict[str, Any],
+    beside: Iterable[Path] = (),
+    dtype: str = "float32",
 ) -> None:
     """Write a student's whole folder at once.
 
@@ -41,14 +47,17 @@ def save_student(
         card: text of README.md, the model card.
         settings: content of distilcse.json.
         beside: more files and folders to copy into the folder, such as the metrics of the training.
+        dtype: one of `config.SAVE_DTYPES`, the number format of the weights on disk. config.json says float32 in any
+            case: transformers then computes in it, so that all programs give the same vectors.
 
     Raises:
         DataError: the folder has something in it, or cannot be written.
+        UsageError: a weight is too large for `dtype`.
     """
     with atomic_folder(folder) as target:
-        _save_backbone(encoder, target)
+        _save_backbone(encoder, target, dtype)
         _save_tokenizer(encoder, target)
-        names = _save_modules(encoder, target)
+        names = _save_modules(encoder, target, dtype)
         write_json(target / "config_sentence_transformers.json", _sentence_transformers_config(encoder))
         write_json(target / "sentence_bert_config.json", _transformer_config(encoder))
         write_json(target / "distilcse.json", settings)
@@ -58,14 +67,14 @@ def save_student(
             (shutil.copytree if path.is_dir() else shutil.copyfile)(path, target / path.name)
 
 
-def _save_backbone(encoder: SentenceEncoder, target: Path) -> None:
+def _save_backbone(encoder: SentenceEncoder, target: Path, dtype: str) -> None:
     backbone = encoder.backbone
     tensors = dict(backbone.state_dict())
     if POOLINGS[encoder.pooling].dense and hasattr(backbone, "pooler"):
         # plain transformers looks for the dense layer here, not in 2_Dense
         pooler = encoder.dense[0].linear
         tensors |= {"pooler.dense.weight": pooler.weight.detach(), "pooler.dense.bias": pooler.bias.detach()}
-    _save_tensors(tensors, target)
+    _save_tensors(_rounded(tensors, dtype), target)
     config = copy.deepcopy(backbone.config)
     config.architectures = [type(backbone).__name__]
     config.dtype = str(backbone.dtype).removeprefix("torch.")
@@ -87,7 +96,7 @@ def _save_tokenizer(encoder: SentenceEncoder, target: Path) -> None:
         raise DataError(f"cannot write the tokenizer: {reason}", hint="make room, or choose another folder") from error
 
 
-def _save_modules(encoder: SentenceEncoder, target: Path) -> list[str]:
+def _save_modules(encoder: SentenceEncoder, target: Path, dtype: str) -> list[str]:
     """Write the folders of all modules after the transformer; return the modules' names in order."""
     hidden, pooling = encoder.backbone.config.hidden_size, POOLINGS[encoder.pooling]
     names = []
@@ -106,7 +115,7 @@ def _save_modules(encoder: SentenceEncoder, target: Path) -> list[str]:
         {"word_embedding_dimension": hidden} | dict.fromkeys(flags, False) | {pooling.reads.flag: True},
     )
     for dense in encoder.dense or ():
-        _save_dense(dense, new_folder("Dense"))
+        _save_dense(dense, new_folder("Dense"), dtype)
     if encoder.normalize:
         write_json(new_folder("Normalize") / "config.json", {})
     return names
@@ -126,9 +135,10 @@ def _save_layer_weights(encoder: SentenceEncoder, mixes: int, target: Path) -> N
     )
 
 
-def _save_dense(dense: Dense, target: Path) -> None:
+def _save_dense(dense: Dense, target: Path, dtype: str) -> None:
     linear, activation = dense.linear, dense.activation
-    _save_tensors({f"linear.{name}": tensor for name, tensor in linear.state_dict().items()}, target)
+    tensors = {f"linear.{name}": tensor for name, tensor in linear.state_dict().items()}
+    _save_tensors(_rounded(tensors, dtype), target)
     write_json(
         target / "config.json",
         {
@@ -138,6 +148,18 @@ def _save_dense(dense: Dense, target: Path) -> None:
             "activation_function": f"{type(activation).__module__}.{type(activation).__name__}",
         },
     )
+
+
+def _rounded(tensors: dict[str, torch.Tensor], dtype: str) -> dict[str, torch.Tensor]:
+    """The tensors with their floating-point numbers in this format."""
+    rounded = {
+        name: tensor.to(getattr(torch, dtype)) if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
+    for name, tensor in rounded.items():
+        if not tensor.isfinite().all() and tensors[name].isfinite().all():
+            raise UsageError(f"{name} has numbers too large for {dtype}", hint="choose --save-dtype bfloat16")
+    return rounded
 
 
 def _save_tensors(tensors: dict[str, torch.Tensor], target: Path) -> None:

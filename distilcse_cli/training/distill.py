@@ -12,6 +12,7 @@ from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.layers import require_layers
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.surgery import cut_layers
+from distilcse_cli.models.vocabulary import cut_to_corpus
 from distilcse_cli.ranks import Ranks
 from distilcse_cli.rendezvous import MINUTES
 from distilcse_cli.runtime import Runtime
@@ -142,6 +143,9 @@ def _prepare(
     if settings.layers is not None:
         layers = kept_layers or ranks.on_main(lambda: choose_layers(student, corpus, store, settings, runtime))
         cut_layers(student.backbone, layers)
+    cut = None
+    if settings.vocab_size is not None:
+        cut = cut_to_corpus(student, corpus, settings.vocab_size, max_length=settings.max_length, ranks=ranks)
     tokens = tokens_of(corpus, student, settings.max_length, ranks)
     rows, held_out = hold_out(len(corpus), settings)
     return Distillation(
@@ -170,6 +174,7 @@ def _prepare(
                 "reference": sources.student.ref,
                 "base": sources.student.base,
                 "keep_layers": layers and list(layers),
+                **({"vocabulary": cut.as_dict()} if cut else {}),
             },
             "corpus": _corpus_facts(corpus, sources, corpus_settings),
         },

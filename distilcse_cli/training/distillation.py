@@ -168,6 +168,7 @@ class Distillation(Objective):
         return {
             "num_sentences": len(self.rows),
             "agreement": agreed,
+            "vocab_size": self.settings.vocab_size,
             "kept_layers": self.kept_layers and list(self.kept_layers),
             "space": self.space.as_dict() if self.space and is_shared else None,
         }

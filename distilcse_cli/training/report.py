@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 from distilcse_cli import console
 from distilcse_cli.models.encoder import SentenceEncoder
+from distilcse_cli.models.vocabulary import SmallVocabulary
 from distilcse_cli.teacher.agreement import Agreement
 
 _FRONT_MATTER = """---
@@ -73,6 +74,8 @@ class DistillReport(Report):
     """Numbers of the layers that the student has of the model it was cut from; None has all."""
     space: dict[str, str] | None = None
     """Name and fingerprint of the teacher if the vectors can be compared with its own (`teacher.space`)."""
+    vocab_size: int | None = None
+    """Entries that `--vocab-size` left; None if all were kept."""
 
     def card_rows(self, facts: dict[str, Any]) -> list[tuple[str, str]]:
         """As `Report.card_rows`."""
@@ -90,6 +93,9 @@ class DistillReport(Report):
             rows.append(("layers kept", f"{', '.join(map(str, self.kept_layers))} of {facts['student']['reference']}"))
         if self.space is not None:
             rows.append(("space of the vectors", f"that of {self.space['name']}"))
+        vocabulary = facts["student"].get("vocabulary")
+        if vocabulary:
+            rows.append(("vocabulary", str(SmallVocabulary(**vocabulary))))
         if self.dev_score is not None:
             rows.append((f"{self.dev_set}, after step {self.kept_step:,}", f"{self.dev_score:.2f}"))
         if agreed:

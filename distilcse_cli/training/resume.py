@@ -36,6 +36,8 @@ from distilcse_cli.training.steps import Interrupted
 
 FREE_TO_CHANGE = ("micro_batch_tokens", "save_every", "tensorboard")
 """Settings that change no number of the result."""
+_UNRECORDED = {"save_dtype": "float32"}
+"""Settings that students of early releases do not name, and what was done."""
 _ANEW = "start anew with --overwrite"
 
 
@@ -68,7 +70,8 @@ def enter(
     if finished is not None:
         stage = {"stage": finished.get("stage")}
         require_same_run(stage, {"stage": wanted["stage"]})  # of another stage, all else would differ too
-        require_same_run(stage | finished.get("asked", {}) | compared(finished.get("settings", {})), wanted)
+        settings = compared(_UNRECORDED | finished.get("settings", {}))
+        require_same_run(stage | finished.get("asked", {}) | settings, wanted)
         folder.remove_work()
         return finished, None
     folder.require_free(overwrite=overwrite, own_run=checkpoint.facts["run"] if checkpoint else None)
@@ -124,7 +127,7 @@ def identify(objective: Objective, dev: DevSet | None, checkpoint: Checkpoint | 
     """
     identity = {
         "stage": objective.name,
-        **compared(asdict(objective.settings)),
+        **{name: value for name, value in compared(asdict(objective.settings)).items() if name != "save_dtype"},
         **objective.marks,
         "processes": objective.ranks.world_size,
         "device": objective.runtime.device.partition(":")[0],

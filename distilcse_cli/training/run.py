@@ -206,7 +206,10 @@ def _finish(
         )
         facts = {"run": trained.run, "asked": asked, **_resolved(objective), "result": report.as_dict()}
         card, beside = model_card(student, facts, report), folder.beside()
-        folder.publish(lambda path: save_student(student, path, card=card, settings=facts, beside=beside), target)
+        dtype = objective.settings.save_dtype
+        folder.publish(
+            lambda path: save_student(student, path, card=card, settings=facts, beside=beside, dtype=dtype), target
+        )
         return report
 
     if best_step != state.step:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+from distilcse_cli.config import SAVE_DTYPES
 from distilcse_cli.errors import UsageError
 from distilcse_cli.setting import DATA, KEEPING, MACHINE, MODELS, OUTPUT, SCHEDULE, Setting, check
 
@@ -106,6 +107,14 @@ class TrainSettings:
         bool,
         Setting("Write TensorBoard files, too: in OUT.run, at the end in OUT.", panel=OUTPUT, option="--tensorboard"),
     ] = False
+    save_dtype: Annotated[
+        str,
+        Setting(
+            "Number format of the weights on disk; checkpoints keep all digits. Computing is as with float32.",
+            panel=OUTPUT,
+            choices=SAVE_DTYPES,
+        ),
+    ] = "float32"
     seed: Annotated[
         int,
         # NumPy takes no larger one
@@ -154,6 +163,15 @@ class DistillSettings(TrainSettings):
             "Run the teacher in the loop with its dropout on, as in the published code.", option="--teacher-dropout"
         ),
     ] = False
+    vocab_size: Annotated[
+        int | None,
+        Setting(
+            "Cut the student's vocabulary to that many entries: those that the corpus uses most, and all that a text"
+            " falls back on. Default: keep it.",
+            panel=MODELS,
+            at_least=1,
+        ),
+    ] = None
     layers: Annotated[
         int | None,
         Setting(

@@ -79,3 +79,31 @@ def test_each_refusal_is_one_line(distilcse: Command, tmp_path: Path, tiny: Call
     done = distilcse("convert", weights, "--out", "student", "--base", base, "--max-length", 0, code=2)
     assert done.stderr.startswith("error: --max-length is 0")
     assert not (tmp_path / "student").exists()
+
+
+def test_a_model_folder_is_made_smaller(distilcse: Command, tmp_path: Path, tiny: Callable[..., Path]) -> None:
+    (tmp_path / "corpus.txt").write_text("the cat\nthe dog\nthe cat eats\n", encoding="utf-8")
+    smaller = ("--vocab-size", 144, "--corpus", "corpus.txt", "--save-dtype", "float16")
+    done = distilcse("convert", tiny(), "--pooler", "avg", "--out", "small", *smaller, "--json")
+    report = json.loads(done.stdout)
+    assert (report["sha256"], report["vocab_size"], report["save_dtype"]) == (None, 144, "float16")
+    # 141 entries have to stay; the corpus has "the" three times, "cat" twice, and of the others "dog" comes first
+    (tmp_path / "text.txt").write_text("the cat\na dog\n", encoding="utf-8")
+    before, after = (rows(distilcse, tmp_path, model, "--pooler", "avg") for model in (tiny(), "small"))
+    np.testing.assert_allclose(after, before, atol=2e-2, rtol=0)
+    table = load_file(tmp_path / "small" / "model.safetensors")["embeddings.word_embeddings.weight"]
+    assert (len(table), table.dtype) == (144, torch.float16)
+    assert "\nVocabulary: 144 of 164 entries" in (tmp_path / "small" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_vocabulary_that_cannot_be_is_one_line(distilcse: Command, tmp_path: Path, tiny: Callable[..., Path]) -> None:
+    done = distilcse("convert", tiny(), "--out", "small", "--vocab-size", 144, code=2)
+    hint = "such as --vocab-size 16000 --corpus FILE"
+    assert done.stderr == f"error: --vocab-size and --corpus go together ({hint})\n"
+    (tmp_path / "corpus.txt").write_text("the cat\n", encoding="utf-8")
+    done = distilcse("convert", tiny(), "--out", "small", "--vocab-size", 9, "--corpus", "corpus.txt", code=2)
+    assert done.stderr.splitlines()[-1] == (
+        "error: --vocab-size 9 is too small: single characters and special tokens have to stay"
+        f" (the smallest possible number for {tiny()} is 141)"
+    )
+    assert not (tmp_path / "small").exists()
