@@ -102,6 +102,8 @@ def _layers_of_run(folder: RunFolder) -> tuple[int, ...] | None:
     checkpoint = folder.checkpoints.latest()
     layers = checkpoint.facts["identity"].get("kept_layers") if checkpoint else None
     return None if layers is None else tuple(layers)
+
+
 def _student(sources: DistillSources) -> SentenceEncoder:
     """Load the model that the student starts from."""
     try:
