@@ -18,6 +18,7 @@ from distilcse_cli.models.pooling import DEFAULT, POOLINGS, Dense, needs_hidden_
 from distilcse_cli.models.probe import reads_padding
 from distilcse_cli.models.prompts import Prompts
 from distilcse_cli.models.reference import ModelRef
+from distilcse_cli.models.static import StaticBackbone, static_encoder
 from distilcse_cli.models.surgery import cut_layers
 from distilcse_cli.models.tokenizer import choose_max_length, load_tokenizer
 from distilcse_cli.models.weights_file import Parts, load_weights
@@ -212,7 +213,7 @@ def load_encoder(
     parts = _parts(ref, path, base=base, tokenizer=tokenizer)
     layout = parts.layout
     prompts = layout.prompts.choose(ref, prompt, prompt_name)
-    if keep_layers is not None:
+    if keep_layers:
         cut_layers(parts.backbone, keep_layers)
     pooling, dense = _choose_pooling(ref, layout, parts.backbone, pooler or parts.pooling)
     encoder = SentenceEncoder(
@@ -226,7 +227,7 @@ def load_encoder(
         prompts=prompts,
     ).eval()
     encoder.reads_padding = reads_padding(ref, encoder.backbone, encoder.tokenizer)
-    return encoder
+    return encoder if keep_layers is None or keep_layers else static_encoder(encoder)
 
 
 def _parts(ref: str, path: Path, *, base: str | None, tokenizer: str | None) -> Parts:
@@ -237,6 +238,11 @@ def _parts(ref: str, path: Path, *, base: str | None, tokenizer: str | None) -> 
         raise UsageError(f"{option} does not go with {ref}, which is no file of weights", hint="leave it out")
     layout = read_layout(path)
     settings = layout.settings
+    if layout.table is not None:
+        table = StaticBackbone(layout.table.float()).eval()
+        return Parts(
+            backbone=table, tokenizer=load_tokenizer(layout.backbone, len(layout.table), static=True), layout=layout
+        )
     if layout.problem and not (layout.backbone / "config.json").is_file():
         raise ModelError(
             f"{ref} uses {layout.problem}, which is not supported, and has no transformer", hint=NO_ENCODER
@@ -255,6 +261,10 @@ def _choose_pooling(ref: str, layout: Layout, backbone: Any, pooler: str | None)
             f"{ref} uses {layout.problem}, which is not supported", hint=f"choose --pooler {' or '.join(POOLINGS)}"
         )
     wanted = pooler or layout.pooling or DEFAULT
+    if layout.table is not None and wanted != layout.pooling:
+        raise ModelError(
+            f"{ref} is static: it has no pooling {wanted}, only {layout.pooling}", hint="leave --pooler out"
+        )
     own = layout.pooling or layout.problem
     if wanted == layout.pooling:
         return wanted, _fitting(ref, layout.dense, backbone.config.hidden_size)

@@ -12,14 +12,19 @@ from distilcse_cli.data.tokens import tokenizer_errors
 from distilcse_cli.errors import ModelError, UsageError
 from distilcse_cli.models.backbone import DAMAGED, first_line, num_positions, quiet_transformers
 from distilcse_cli.models.layout import Layout
+from distilcse_cli.models.static import without_special_tokens
 
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 _MAX_GROWTH = 100
 """Characters that a normalizer may make of one."""
 
 
-def load_tokenizer(folder: Path, num_embeddings: int, *, lower_case: bool = False, **arguments: Any) -> Any:
+def load_tokenizer(
+    folder: Path, num_embeddings: int, *, lower_case: bool = False, static: bool = False, **arguments: Any
+) -> Any:
     """Load the folder's fast tokenizer and check that it fits a model with `num_embeddings` token embeddings.
+
+    For a `static` model it puts no special tokens around a sentence, and needs no padding token.
 
     Raises:
         ModelError: there is none, or it is slow, has no words or no padding, or its ids have no embeddings;
@@ -36,6 +41,8 @@ def load_tokenizer(folder: Path, num_embeddings: int, *, lower_case: bool = Fals
             )
         except Exception as error:
             raise ModelError(f"cannot load the tokenizer of {folder}: {first_line(error)}", hint=DAMAGED) from error
+    if static:
+        tokenizer = without_special_tokens(tokenizer)
     if not tokenizer.is_fast:
         raise ModelError(f"{folder} has no fast tokenizer", hint="it needs a tokenizer.json")
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
