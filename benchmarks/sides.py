@@ -23,7 +23,7 @@ from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import choose_runtime
 from distilcse_cli.teacher.extract import extract
-from distilcse_cli.training.distill import Distillation
+from distilcse_cli.training.distillation import Distillation
 from distilcse_cli.training.loop import train
 from distilcse_cli.training.model import Scale, StudentModel
 from distilcse_cli.training.objective import Objective

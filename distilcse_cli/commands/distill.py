@@ -12,12 +12,13 @@ from distilcse_cli.commands.outputs import require_student_out
 from distilcse_cli.commands.presets import Preset
 from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.config import CorpusSettings, MachineSettings
+from distilcse_cli.errors import UsageError
 from distilcse_cli.launcher import launch
 from distilcse_cli.setting import DATA
 from distilcse_cli.training.settings import DistillSettings
 
 EXAMPLES = """
-distilcse distill --teacher all-minilm-l6 --student all-minilm-l6 --keep-layers 0,2,5
+distilcse distill --teacher all-minilm-l6 --student all-minilm-l6 --layers 3
 distilcse distill --teacher REF --student REF --corpus sentences.txt --out student --preset paper
 """
 
@@ -49,9 +50,12 @@ def distill(
     json: options.Json = False,
 ) -> None:
     """Stage 1: train a student on its teacher's embeddings."""
+    if settings.layers is not None and student_options.keep_layers is not None:
+        raise UsageError("--layers chooses the layers that --keep-layers names", hint="leave one of the two out")
     learner, model = student_options.of(student), teacher_options.of(teacher)
     inputs, corpus_settings = defaults.corpus_or_default(context, corpus, corpus_settings)
-    out = out or defaults.default_out(defaults.short_name(learner), "from", defaults.short_name(model))
+    layers = "" if settings.layers is None else f"-{settings.layers}-layers"
+    out = out or defaults.default_out(defaults.short_name(learner) + layers, "from", defaults.short_name(model))
     require_student_out(out, teacher, student, learner.base, learner.tokenizer, *inputs, embeddings)
     if launch(machine.nproc, sys.argv[1:], machine.device):
         return

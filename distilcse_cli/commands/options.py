@@ -177,7 +177,7 @@ class StudentOptions(ModelOptions):
 
     keep_layers: Annotated[
         tuple[str, ...] | None,
-        Setting("Cut the student: numbers of the layers to keep, such as 0,2,4.", panel=MODELS, metavar="N,N,..."),
+        Setting("Cut the student: numbers of the layers to keep, such as 0,3,5.", panel=MODELS, metavar="N,N,..."),
     ] = None
 
     @property
@@ -191,7 +191,7 @@ class StudentOptions(ModelOptions):
             return None if self.keep_layers is None else tuple(int(part) for part in self.keep_layers)
         except ValueError as error:
             text = ",".join(self.keep_layers or ())
-            raise UsageError(f"--keep-layers is {text!r}, but must be layer numbers such as 0,2,4") from error
+            raise UsageError(f"--keep-layers is {text!r}, but must be layer numbers such as 0,3,5") from error
 
     def of(self, ref: str) -> "ModelRef":
         """The model that `ref` names, read this way and cut."""

@@ -55,6 +55,11 @@ class TokenRows:
         """Return the ids of row i."""
         return self.ids[self.offsets[i] : self.offsets[i + 1]]
 
+    def take(self, rows: np.ndarray) -> "TokenRows":
+        """Return some of the rows, in memory. None of them counts as truncated."""
+        lengths = self.lengths[rows]
+        return TokenRows(np.concatenate([self.ids[:0], *map(self.row, rows)]), np.cumsum([0, *lengths]), 0)
+
     def pad(self, rows: np.ndarray, pad_id: int, width: int | None = None) -> "tuple[torch.Tensor, torch.Tensor]":
         """Return rows as one batch, padded on the right.
 

@@ -16,7 +16,8 @@ from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.bank import MemoryBank
-from distilcse_cli.training.distill import Distillation, DistillSources
+from distilcse_cli.training.distill import DistillSources
+from distilcse_cli.training.distillation import Distillation
 from distilcse_cli.training.loop import train
 from distilcse_cli.training.run import new_state
 from distilcse_cli.training.settings import DistillSettings

@@ -1,6 +1,7 @@
 """Cut a shallow student out of a deep model: keep some of its layers, with their weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,9 @@ from distilcse_cli.errors import ModelError, UsageError
 
 _LAYER_LISTS = ("encoder.layer", "transformer.layer", "layers")
 """Where the layers are: BERT, RoBERTa and MPNet; DistilBERT; ModernBERT."""
+
+# only a ModernBERT's first layer has no norm before attention, and a saved folder cannot say that of another layer
+_ALWAYS_KEPT = {"modernbert": (0,)}
 
 
 def cut_layers(backbone: Any, keep: Sequence[int]) -> None:
@@ -21,19 +25,48 @@ def cut_layers(backbone: Any, keep: Sequence[int]) -> None:
     """
     name, layers = _layers(backbone)
     _check(keep, len(layers), backbone.config.model_type)
-    kept = nn.ModuleList([layers[index] for index in keep])
+    types = getattr(backbone.config, "layer_types", None)
+    _put(backbone, name, [layers[index] for index in keep], types and [types[index] for index in keep])
+
+
+@contextmanager
+def cut_for_a_while(backbone: Any, keep: Sequence[int]) -> Iterator[None]:
+    """Keep only these layers while the block runs; raises as `cut_layers` does."""
+    name, layers = _layers(backbone)
+    types = getattr(backbone.config, "layer_types", None)
+    cut_layers(backbone, keep)
+    try:
+        yield
+    finally:
+        _put(backbone, name, list(layers), types)
+
+
+def layers_of(backbone: Any) -> nn.ModuleList:
+    """The layers of a backbone, in their order.
+
+    Raises:
+        ModelError: an architecture whose layers we cannot find.
+    """
+    return _layers(backbone)[1]
+
+
+def always_kept(backbone: Any) -> tuple[int, ...]:
+    """Numbers of the layers that no student of this backbone can do without."""
+    return _ALWAYS_KEPT.get(backbone.config.model_type, ())
+
+
+def _put(backbone: Any, name: str, kept: Sequence[nn.Module], types: Sequence[str] | None) -> None:
+    """Give a backbone these layers, under the name of its list of layers, and these types in its configuration."""
     for position, layer in enumerate(kept):
         module: Any
         for module in layer.modules():
             if hasattr(module, "layer_idx"):
                 module.layer_idx = position
     parent, _, attribute = name.rpartition(".")
-    setattr(backbone.get_submodule(parent), attribute, kept)
-    config = backbone.config
-    types = getattr(config, "layer_types", None)
-    config.num_hidden_layers = len(kept)
+    setattr(backbone.get_submodule(parent), attribute, nn.ModuleList(kept))
+    backbone.config.num_hidden_layers = len(kept)
     if types is not None:
-        config.layer_types = [types[index] for index in keep]
+        backbone.config.layer_types = list(types)
 
 
 def _layers(backbone: Any) -> tuple[str, nn.ModuleList]:
@@ -49,7 +82,7 @@ def _layers(backbone: Any) -> tuple[str, nn.ModuleList]:
 
 def _check(keep: Sequence[int], num_layers: int, model_type: str) -> None:
     given = ",".join(str(index) for index in keep)
-    hint = f"the model has layers 0 to {num_layers - 1}; name them in increasing order, such as 0,2,4"
+    hint = f"the model has layers 0 to {num_layers - 1}; name them in increasing order, such as 0,3,5"
     if not keep:
         raise UsageError("--keep-layers names no layer", hint=hint)
     for index in keep:
@@ -57,6 +90,6 @@ def _check(keep: Sequence[int], num_layers: int, model_type: str) -> None:
             raise UsageError(f"--keep-layers {given}: there is no layer {index}", hint=hint)
     if any(second <= first for first, second in pairwise(keep)):
         raise UsageError(f"--keep-layers {given}: the numbers do not increase", hint=hint)
-    if model_type == "modernbert" and keep[0] != 0:
-        # only its first layer has no norm before attention, and a saved folder cannot say that of another layer
-        raise UsageError(f"--keep-layers {given}: a ModernBERT has to keep its layer 0", hint=hint)
+    for index in _ALWAYS_KEPT.get(model_type, ()):
+        if index not in keep:
+            raise UsageError(f"--keep-layers {given}: a {model_type} has to keep its layer {index}", hint=hint)

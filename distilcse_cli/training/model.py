@@ -2,11 +2,16 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.pooling import Dense
+from distilcse_cli.models.ridge import cosine_map
+
+PROJECTION_ROWS = 4096
+"""Sentences to which a projection is fitted before training."""
 
 
 class Scale(nn.Module):
@@ -43,16 +48,28 @@ class StudentModel(nn.Module):
         encoder: the student, of width H.
         scale: the logit scale.
         teacher_dim: D, the teacher's width; None without a teacher. Where it differs from H, a linear
-            projection is added. It is dropped after training, unless `in_teacher_space` is saved.
+            projection is added.
+        head: add the projection also where the widths are equal.
+        keep_projection: whether the projection belongs to the finished student. Else it is dropped.
     """
 
-    def __init__(self, encoder: SentenceEncoder, scale: Scale, teacher_dim: int | None = None) -> None:
+    def __init__(
+        self,
+        encoder: SentenceEncoder,
+        scale: Scale,
+        teacher_dim: int | None = None,
+        *,
+        head: bool = False,
+        keep_projection: bool = False,
+    ) -> None:
         super().__init__()
         encoder.require_trainable()
         self.scale = scale
         self.encoder = encoder
         width = encoder.embedding_dim
-        self.projection = None if teacher_dim in (None, width) else nn.Linear(width, teacher_dim)
+        is_projected = teacher_dim is not None and (head or teacher_dim != width)
+        self.projection = nn.Linear(width, teacher_dim) if is_projected else None  # type: ignore[arg-type]
+        self._keeps_projection = keep_projection
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, T) token ids and mask to (B, H) embeddings, neither normalized nor projected."""
@@ -63,8 +80,8 @@ class StudentModel(nn.Module):
         return embeddings if self.projection is None else self.projection(embeddings)
 
     @torch.no_grad()
-    def fit_projection(self, embeddings: Tensor, teacher: Tensor) -> None:
-        """Start the projection as the least-squares map from the student's rows to the teacher's.
+    def fit_projection(self, embeddings: np.ndarray, teacher: np.ndarray) -> None:
+        """Start the projection as the best linear map from the student's rows to the teacher's.
 
         A random projection would first pull the student in a random direction.
 
@@ -74,16 +91,15 @@ class StudentModel(nn.Module):
         """
         if self.projection is None:
             return
-        center, target = embeddings.mean(dim=0), teacher.mean(dim=0)
-        # gelsd accepts rank-deficient rows, such as fewer sentences than columns
-        weight = torch.linalg.lstsq(embeddings - center, teacher - target, driver="gelsd").solution.T
-        self.projection.weight.copy_(weight)
-        self.projection.bias.copy_(target - weight @ center)
+        weight, bias = cosine_map(embeddings, teacher)
+        self.projection.weight.copy_(torch.from_numpy(weight))
+        self.projection.bias.copy_(torch.from_numpy(bias))
 
-    def in_teacher_space(self) -> SentenceEncoder:
-        """An encoder that shares the student's weights and ends with the projection."""
+    @property
+    def finished(self) -> SentenceEncoder:
+        """The student as it is scored and saved: with the projection as its last dense layer, if that is kept."""
         encoder = self.encoder
-        if self.projection is None:
+        if self.projection is None or not self._keeps_projection:
             return encoder
         return SentenceEncoder(
             encoder.backbone,
@@ -95,4 +111,4 @@ class StudentModel(nn.Module):
             source=encoder.source,
             prompts=encoder.prompts,
             reads_padding=encoder.reads_padding,
-        )
+        ).train(encoder.training)

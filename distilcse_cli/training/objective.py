@@ -50,6 +50,8 @@ class Objective(ABC):
     """Fingerprints of the inputs: a run is resumed only if they are the same."""
     facts: dict[str, Any] = field(default_factory=dict)
     """The stage's own part of `distilcse.json`."""
+    chosen: dict[str, Any] = field(default_factory=dict)
+    """Options that the run decided itself, so that its `distilcse.toml` repeats it; None leaves one out."""
 
     @cached_property
     def plan(self) -> Plan:
@@ -112,12 +114,8 @@ class Objective(ABC):
     def begin(self, dev: DevSet | None) -> None:  # noqa: B027
         """Called on all processes before the first step, and when a run is resumed."""
 
-    def saved(self, model: StudentModel) -> SentenceEncoder:
-        """The encoder to write into the student folder."""
-        return model.encoder
-
-    def measured(self) -> dict[str, Any]:
-        """Fields of the report that `Report` does not have, measured on the student as it is now."""
+    def measured(self, student: SentenceEncoder) -> dict[str, Any]:  # noqa: ARG002  for subclasses
+        """Fields of the report that `Report` does not have, measured on the student that is saved."""
         return {}
 
     def log_result(self, report: Any) -> None:  # noqa: B027

@@ -69,6 +69,10 @@ class DistillReport(Report):
 
     num_sentences: int
     """Sentences trained on."""
+    kept_layers: list[int] | None = None
+    """Numbers of the layers that the student has of the model it was cut from; None has all."""
+    space: dict[str, str] | None = None
+    """Name and fingerprint of the teacher if the vectors can be compared with its own (`teacher.space`)."""
 
     def card_rows(self, facts: dict[str, Any]) -> list[tuple[str, str]]:
         """As `Report.card_rows`."""
@@ -78,6 +82,12 @@ class DistillReport(Report):
             ("teacher", f"{teacher['source']} ({size})"),
             ("corpus", f"{facts['corpus']['num_sentences']:,} sentences"),
         ]
+        if self.kept_layers is not None:
+            rows.append(
+                ("layers kept", f"{', '.join(map(str, self.kept_layers)) or 'none'} of {facts['student']['reference']}")
+            )
+        if self.space is not None:
+            rows.append(("space of the vectors", f"that of {self.space['name']}"))
         if self.dev_score is not None:
             rows.append((f"{self.dev_set}, after step {self.kept_step:,}", f"{self.dev_score:.2f}"))
         if agreed:

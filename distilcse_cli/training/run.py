@@ -91,7 +91,7 @@ def run(
         objective = open_objective(runtime, ranks)
         dev = choose_dev(objective.student, runtime, ranks, fallback=objective.dev_fallback, unit=objective.unit)
         machine = {"nproc": ranks.world_size, "device": device, "compute_dtype": compute_dtype}
-        config = {**typed, "out": out, **_options(settings), **machine}
+        config = {**typed, "out": out, **_options(settings), **machine, **objective.chosen}
         trained = _train(objective, dev, folder, checkpoint, config)
         return ranks.on_main(lambda: _finish(objective, dev, folder, asked, trained))
 
@@ -192,6 +192,7 @@ def _finish(
     scores = {record["step"]: record["dev_score"] for record in records if record["kind"] == "evaluation"}
 
     def publish(target: Path, step: int) -> Report:
+        student = state.model.finished
         report = objective.report_type(
             folder=folder.out,
             num_steps=state.step,
@@ -201,11 +202,10 @@ def _finish(
             kept_step=step,
             dev_set=dev.name if dev else None,
             dev_score=scores.get(step),
-            **objective.measured(),
+            **objective.measured(student),
         )
         facts = {"run": trained.run, "asked": asked, **_resolved(objective), "result": report.as_dict()}
-        card = model_card(objective.student, facts, report)
-        student, beside = objective.saved(state.model), folder.beside()
+        card, beside = model_card(student, facts, report), folder.beside()
         folder.publish(lambda path: save_student(student, path, card=card, settings=facts, beside=beside), target)
         return report
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from distilcse_cli.errors import UsageError
-from distilcse_cli.setting import DATA, KEEPING, MACHINE, OUTPUT, SCHEDULE, Setting, check
+from distilcse_cli.setting import DATA, KEEPING, MACHINE, MODELS, OUTPUT, SCHEDULE, Setting, check
 
 LOSSES = ("ckd", "mse", "ckd+mse", "cosine", "kl")
 CONTRASTIVE_LOSSES = ("ckd", "ckd+mse", "kl")
 """Losses that choose among the teacher rows of batch and bank, and so need at least two of them."""
 BANKS = ("shared", "per-rank")
+HEADS = ("none", "dense")
+SPACES = ("own", "teacher")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,13 +148,30 @@ class DistillSettings(TrainSettings):
             "Run the teacher in the loop with its dropout on, as in the published code.", option="--teacher-dropout"
         ),
     ] = False
-    keep_projection: Annotated[
-        bool,
+    layers: Annotated[
+        int | None,
         Setting(
-            "Keep the projection to the teacher's width: the student's vectors live in its teacher's space.",
-            option="--keep-projection",
+            "Cut the student to that many layers: those whose vectors come nearest to the teacher's."
+            " 0: to a table of token vectors.",
+            panel=MODELS,
+            at_least=0,
         ),
-    ] = False
+    ] = None
+    head: Annotated[
+        str,
+        Setting(
+            "none: project the student's vectors only to another width. dense: always, from a fitted start.",
+            choices=HEADS,
+        ),
+    ] = "none"
+    space: Annotated[
+        str,
+        Setting(
+            "Where the student's vectors live. own: a projection to the teacher's width is dropped after training."
+            " teacher: it is kept, and the vectors can be compared with the teacher's.",
+            choices=SPACES,
+        ),
+    ] = "own"
     lr: float = 1e-3
     logit_scale: float = math.e
     eval_every: int = 200

@@ -22,6 +22,7 @@ from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings, TripletSettings
 from distilcse_cli.data.triplets import Triplets, open_triplets, prepare_triplets
 from distilcse_cli.models.embed import Embedder
+from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.ranks import Ranks
 from distilcse_cli.rendezvous import MINUTES
@@ -31,7 +32,7 @@ from distilcse_cli.teacher.store import EmbeddingStore
 from distilcse_cli.training.contrast import same_text_in_triples
 from distilcse_cli.training.dev import LEAST_TRIPLES, DevSet, HeldOutTriples, hold_out
 from distilcse_cli.training.losses import contrastive_loss
-from distilcse_cli.training.model import Scale, StudentModel
+from distilcse_cli.training.model import PROJECTION_ROWS, Scale, StudentModel
 from distilcse_cli.training.objective import Objective, tokens_of
 from distilcse_cli.training.report import FinetuneReport
 from distilcse_cli.training.run import models_as_typed
@@ -43,8 +44,6 @@ from distilcse_cli.training.two_pass import TwoPassForward, parts_of_batch
 
 CHUNK_SCORES = 1 << 24
 """Scores of anchors against keys held at once. Up to 2,896 triples need no second chunk."""
-PROJECTION_ROWS = 8192
-"""Sentences to which the projection is fitted before training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +106,7 @@ class Triples(Objective):
             embedder = Embedder(self.student, self.runtime, EncodeSettings(normalize=False))
             embeddings = embedder.sentences(self.triplets.sentences.take(rows))
             teacher = self.store.embeddings[rows].astype(np.float32)
-            model.fit_projection(torch.from_numpy(embeddings), torch.from_numpy(teacher))
+            model.fit_projection(embeddings, teacher)
         return model.to(self.runtime.torch_device())
 
     def backward(self, state: TrainState, rows: np.ndarray) -> Tensor:
@@ -179,27 +178,27 @@ class Triples(Objective):
             return None
         return HeldOutTriples(self.triplets, self.held_out, self.student, self.runtime, self.ranks)
 
-    def measured(self) -> dict[str, Any]:
+    def measured(self, student: SentenceEncoder) -> dict[str, Any]:
         """Number of triples, scores on the held-out ones, and agreement with the teacher."""
         accuracy = None
         if self.triplets and len(self.held_out) >= LEAST_TRIPLES:
             dev = HeldOutTriples(self.triplets, self.held_out, self.student, self.runtime)
-            accuracy, _ = dev.evaluate(self.student)
+            accuracy, _ = dev.evaluate(student)
         return {
             "num_triples": len(self.rows),
             "start_score": self.start_score,
             "held_out_accuracy": accuracy,
-            "agreement": self._agreement(),
+            "agreement": self._agreement(student),
         }
 
-    def _agreement(self) -> Agreement | None:
-        """Agreement of the student, as it is now, with its teacher over the held-out anchors."""
+    def _agreement(self, student: SentenceEncoder) -> Agreement | None:
+        """Agreement of the student with its teacher over the held-out anchors."""
         if not (self.triplets and self.store):
             return None
         anchors = np.unique(self.triplets.rows[self.held_out, 0])
         if len(anchors) < 3:
             return None
-        embeddings = Embedder(self.student, self.runtime).sentences(self.triplets.sentences.take(anchors))
+        embeddings = Embedder(student, self.runtime).sentences(self.triplets.sentences.take(anchors))
         return agreement(embeddings, self.store.embeddings[anchors])
 
     def log_result(self, report: FinetuneReport) -> None:

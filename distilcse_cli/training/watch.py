@@ -115,7 +115,7 @@ class Watch:
 
     def _evaluate(self, dev: DevSet, state: TrainState, record: StepRecord) -> None:
         seconds = self.stopwatch.seconds - self.stopwatch.marked
-        score, embeddings = dev.evaluate(state.model.encoder)
+        score, embeddings = dev.evaluate(state.model.finished)
         score = self._ranks.decided(score)
         is_best = state.selection.take(record.step, score, self._patience)
         if self._journal:

@@ -12,7 +12,7 @@ import torch
 
 from distilcse_cli.config import CorpusSettings
 from distilcse_cli.models.reference import ModelRef
-from distilcse_cli.training.distill import Distillation
+from distilcse_cli.training.distillation import Distillation
 from distilcse_cli.training.settings import DistillSettings
 from distilcse_cli.training.steps import Interrupted
 from tests.tiny import WORDS
@@ -28,12 +28,12 @@ class Job:
     out: Path
     settings: DistillSettings
 
-    def run(self, **options: Any) -> Any:
+    def run(self, *, keep_layers: tuple[int, ...] | None = None, **options: Any) -> Any:
         from distilcse_cli.training.distill import DistillSources, run
 
         sources = DistillSources(
             teacher=ModelRef(ref=str(self.teacher), pooler="avg"),
-            student=ModelRef(ref=str(self.student), pooler="avg"),
+            student=ModelRef(ref=str(self.student), pooler="avg", keep_layers=keep_layers),
             corpus=(str(self.corpus),),
         )
         return run(

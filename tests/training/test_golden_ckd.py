@@ -16,7 +16,7 @@ from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.bank import MemoryBank
-from distilcse_cli.training.distill import Distillation
+from distilcse_cli.training.distillation import Distillation
 from distilcse_cli.training.loop import train
 from distilcse_cli.training.model import StudentModel
 from distilcse_cli.training.settings import DistillSettings

@@ -8,7 +8,7 @@ from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.bank import MemoryBank
-from distilcse_cli.training.distill import Distillation
+from distilcse_cli.training.distillation import Distillation
 from distilcse_cli.training.settings import CONTRASTIVE_LOSSES, LOSSES, DistillSettings
 from distilcse_cli.training.state import TrainState
 from distilcse_cli.training.teacher_rows import StoredTeacher

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from distilcse_cli.config import CorpusSettings
 from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.setting import settings_of
-from distilcse_cli.training.distill import Distillation
+from distilcse_cli.training.distillation import Distillation
 from distilcse_cli.training.run_folder import RunFolder
 from distilcse_cli.training.settings import DistillSettings
 from distilcse_cli.training.steps import Interrupted

@@ -128,7 +128,7 @@ def test_tensorboard_that_is_missing_is_a_usage_error(job: Job, monkeypatch: pyt
 
 
 def test_a_kept_projection_puts_the_student_into_its_teachers_space(job: Job) -> None:
-    job.to(job.out, keep_projection=True).run()
+    job.to(job.out, space="teacher").run()
     assert load_encoder(str(job.out)).embedding_dim == 24
 
 

@@ -11,19 +11,15 @@ import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
-from distilcse_cli.models.folder import save_student
-from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.training.distill import Distillation
 from distilcse_cli.training.steps import Interrupted
 from tests.training.conftest import Job
 
 
 @pytest.fixture
-def static_job(job: Job, tmp_path: Path) -> Job:
-    """The job with a static student of its student."""
-    encoder = ModelRef(ref=str(job.student), pooler="avg", keep_layers=()).load()
-    save_student(encoder, tmp_path / "static", card="", settings={})
-    return replace(job, student=tmp_path / "static")
+def static_job(job: Job) -> Job:
+    """The job with a student that has no layers."""
+    return job.to(job.out, layers=0)
 
 
 def test_a_static_student_learns_and_stays_static(static_job: Job, tmp_path: Path) -> None:
@@ -33,6 +29,17 @@ def test_a_static_student_learns_and_stays_static(static_job: Job, tmp_path: Pat
     student = SentenceTransformer(str(static_job.out), device="cpu")
     assert type(student[0]).__name__ == "StaticEmbedding"
     assert set(load_file(static_job.out / "model.safetensors")) == {"embedding.weight"}
+    assert all_steps.kept_layers == []
+    assert f"| layers kept | none of {static_job.student} |" in (static_job.out / "README.md").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_a_static_student_is_a_student_again(static_job: Job) -> None:
+    first = static_job.to(static_job.out, loss="mse", max_steps=1).run()
+    again = replace(static_job, student=static_job.out, out=static_job.out.with_name("again"))
+    assert again.to(again.out, loss="mse", layers=None).run().num_steps == 20
+    assert first.num_steps == 1
 
 
 def test_an_interrupted_static_student_continues_to_the_same_weights(static_job: Job, tmp_path: Path) -> None:
