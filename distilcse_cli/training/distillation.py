@@ -168,7 +168,7 @@ class Distillation(Objective):
         return {
             "num_sentences": len(self.rows),
             "agreement": agreed,
-            "kept_layers": self.kept_layers and list(self.kept_layers),
+            "kept_layers": None if self.kept_layers is None else list(self.kept_layers),
             "space": self.space.as_dict() if self.space and is_shared else None,
         }
 

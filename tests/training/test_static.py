@@ -18,13 +18,13 @@ from tests.training.conftest import Job
 
 @pytest.fixture
 def static_job(job: Job) -> Job:
-    """The job with a student that has no layers."""
-    return job.to(job.out, layers=0)
+    """The job with a student of its teacher that has no layers."""
+    return replace(job.to(job.out, layers=0, lr=1e-2, dropout=False), student=job.teacher)
 
 
 def test_a_static_student_learns_and_stays_static(static_job: Job, tmp_path: Path) -> None:
-    one = static_job.to(tmp_path / "one", loss="mse", lr=1e-2, max_steps=1, dropout=False).run()
-    all_steps = static_job.to(static_job.out, loss="mse", lr=1e-2, dropout=False).run()
+    one = static_job.to(tmp_path / "one", loss="mse", max_steps=1).run()
+    all_steps = static_job.to(static_job.out, loss="mse").run()
     assert all_steps.final_loss < one.final_loss
     student = SentenceTransformer(str(static_job.out), device="cpu")
     assert type(student[0]).__name__ == "StaticEmbedding"
