@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=common.whole(), default=20_000, help="sentences to encode, and to train on")
     parser.add_argument("--steps", type=common.whole(), default=100, help="of training, a round; at most one epoch")
     parser.add_argument("--batch-size", type=common.whole(), default=128)
-    parser.add_argument("--layers", default="0,2,5", help="layers of the model that `distill` trains")
+    parser.add_argument("--layers", default="0,3,5", help="layers of the model that `distill` trains")
     arguments = common.parse(parser)
     jobs = arguments.jobs.split(",")
     if not set(jobs) <= set(JOBS):

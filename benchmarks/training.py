@@ -31,7 +31,7 @@ OUR_STEPS = 5
 def training_parser(doc: str | None) -> argparse.ArgumentParser:
     """A parser with the options of both stages."""
     parser = common.new_parser(doc)
-    parser.add_argument("--layers", default="0,2,5", help="layers of the model that the student keeps")
+    parser.add_argument("--layers", default="0,3,5", help="layers of the model that the student keeps")
     parser.add_argument("--batch-size", type=common.whole(), default=128)
     parser.add_argument(
         "--steps", type=common.whole(), default=12, help=f"counted steps of a slice; ours has {OUR_STEPS} times as many"

@@ -18,7 +18,7 @@ def test_every_kind_of_value_comes_back(tmp_path: Path) -> None:
         "yes": True,
         "no": False,
         "names": ("a", "b,c"),
-        "layers": [0, 2, 4],
+        "layers": [0, 3, 5],
         "nothing": [],
         "unset": None,
     }

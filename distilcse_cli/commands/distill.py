@@ -12,10 +12,9 @@ from distilcse_cli.commands.outputs import require_student_out
 from distilcse_cli.commands.presets import Preset
 from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.config import CorpusSettings, MachineSettings
-from distilcse_cli.errors import UsageError
 from distilcse_cli.launcher import launch
 from distilcse_cli.setting import DATA
-from distilcse_cli.training.settings import DistillSettings
+from distilcse_cli.training.settings import DistillSettings, require_one_choice
 
 EXAMPLES = """
 distilcse distill --teacher all-minilm-l6 --student all-minilm-l6 --layers 3
@@ -50,8 +49,7 @@ def distill(
     json: options.Json = False,
 ) -> None:
     """Stage 1: train a student on its teacher's embeddings."""
-    if settings.layers is not None and student_options.keep_layers is not None:
-        raise UsageError("--layers chooses the layers that --keep-layers names", hint="leave one of the two out")
+    require_one_choice(settings.layers, student_options.keep_layers)
     learner, model = student_options.of(student), teacher_options.of(teacher)
     inputs, corpus_settings = defaults.corpus_or_default(context, corpus, corpus_settings)
     layers = "" if settings.layers is None else f"-{settings.layers}-layers"

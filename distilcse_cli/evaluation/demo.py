@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -21,12 +21,15 @@ from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import Runtime, choose_runtime
 from distilcse_cli.training.dev import hold_out
 from distilcse_cli.training.distill import DistillSources, run
+from distilcse_cli.training.report import DistillReport
 from distilcse_cli.training.settings import DistillSettings
 from distilcse_cli.training.steps import Interrupted, NonFiniteLoss
 from senteval.tables import format_score
 
 TEACHER, ARTICLES = "all-minilm-l6", "news-articles"
-KEEP_LAYERS = (0, 2, 4)
+NUM_LAYERS = 3
+_EARLIER_LAYERS = (0, 2, 4)
+"""Those that demos of earlier releases kept."""
 SENTENCES = "sentences.txt"
 PARTS = ("the news, as sentences", "the teacher's embeddings", "training", "student beside teacher")
 """A fifth one, STS, needs SentEval's data."""
@@ -99,10 +102,8 @@ def run_demo(
     _require_own(student)
     teacher, articles = str(catalogue.fetch(TEACHER)), catalogue.fetch(ARTICLES)
     started, runtime = time.monotonic(), choose_runtime(device, compute_dtype)
-    sources = DistillSources(
-        teacher=ModelRef(ref=teacher), student=ModelRef(ref=teacher, keep_layers=KEEP_LAYERS), corpus=(str(text),)
-    )
-    sts, settings = _sts_data(), DistillSettings()
+    sources = DistillSources(teacher=ModelRef(ref=teacher), student=ModelRef(ref=teacher), corpus=(str(text),))
+    sts, settings = _sts_data(), DistillSettings(layers=NUM_LAYERS)
     parts = _Parts([*PARTS, "STS"] if sts else [*PARTS])
     parts.begin()
     corpus = prepare_corpus([str(articles)], NEWS_ARTICLES)
@@ -115,12 +116,13 @@ def run_demo(
         parts.seconds = pace.parts(num_sentences, to_score)
         _log_choice(pace, num_sentences, len(corpus), parts.seconds)
     _write_sentences(text, islice(corpus, num_sentences))
-    _distill(sources, student, settings, device, compute_dtype, parts, again)
+    trained = _distill(sources, student, settings, device, compute_dtype, parts, again)
 
     parts.begin()
     corpus = prepare_corpus(sources.corpus, CorpusSettings())
     held_out = corpus.take(hold_out(len(corpus), settings)[1])
-    refs = {"untrained cut": sources.student, "student": ModelRef(ref=str(student)), "teacher": sources.teacher}
+    cut = replace(sources.student, keep_layers=tuple(trained.kept_layers or ()))
+    refs = {"untrained cut": cut, "student": ModelRef(ref=str(student)), "teacher": sources.teacher}
     models = {name: ref.load() for name, ref in refs.items()}
     comparisons = compare(models, held_out, runtime, teacher="teacher")
     return DemoReport(
@@ -152,11 +154,11 @@ def _distill(
     compute_dtype: str,
     parts: _Parts,
     again: str,
-) -> None:
+) -> DistillReport:
     """Train the student from the start, even if an earlier demo has left a part of one."""
     parts.begin()
     try:
-        run(
+        return run(
             sources,
             student,
             settings,
@@ -218,7 +220,8 @@ def _is_own(student: Path) -> bool:
         asked = saved["asked"]
         inputs = [Path(path).name for path in asked["corpus"]]
         same = asked["teacher"] == asked["student"] and Path(asked["teacher"]).is_absolute()
-        return saved["stage"] == "distill" and same and inputs == [SENTENCES] and asked["keep_layers"] == [*KEEP_LAYERS]
+        own_cut = saved["settings"].get("layers") == NUM_LAYERS or asked["keep_layers"] == [*_EARLIER_LAYERS]
+        return saved["stage"] == "distill" and same and inputs == [SENTENCES] and own_cut
     except (DataError, KeyError, TypeError):
         return False
 

@@ -14,10 +14,12 @@ from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.evaluation.comparison import SPEED_ROUNDS
 from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
+from distilcse_cli.models.layers import num_passes
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.bank import MemoryBank
 from distilcse_cli.training.distill import DistillSources
 from distilcse_cli.training.distillation import Distillation
+from distilcse_cli.training.layers import NUM_SENTENCES
 from distilcse_cli.training.loop import train
 from distilcse_cli.training.run import new_state
 from distilcse_cli.training.settings import DistillSettings
@@ -53,6 +55,8 @@ class Pace:
     length: float
     """Mean characters of the sentences measured: time goes by length, and those of STS are short."""
     settings: DistillSettings
+    passes: float = 0.0
+    """Passes of the teacher over `NUM_SENTENCES` sentences that take as long as the choice of the student's layers."""
 
     def parts(self, num_sentences: int, sts_characters: int) -> list[float]:
         """Seconds of each part of a demo: extract, train, compare and, if there are sentences of STS, score them."""
@@ -65,7 +69,7 @@ class Pace:
         fullness = size / self.bank_size * (1 - size / (2 * max(1, rows)))
         num_evaluations = 2 + rows // (settings.batch_size * max(1, settings.eval_every))
         seconds = [
-            self.loading + num_sentences * self.teacher,
+            self.loading + (num_sentences + self.passes * min(num_sentences, NUM_SENTENCES)) * self.teacher,
             self.loading
             + rows * (self.training + fullness * self.bank)
             + num_evaluations * (_DEV_SENTENCES if num_scored else num_held_out) * self.student,
@@ -102,7 +106,8 @@ def measure(sources: DistillSources, corpus: Corpus, settings: DistillSettings, 
     embedder = Embedder(model, runtime)
     rows = embedder.sentences(sentences)  # a first pass warms up, and is not counted
     encoding = _mean_seconds(lambda: embedder.sentences(sentences)) / num
-    cut = sources.student.load()
+    layers = settings.layers
+    cut = (sources.student if layers is None else replace(sources.student, keep_layers=tuple(range(layers)))).load()
     try:
         empty, full = _training_seconds(cut, sentences, rows, len(corpus), settings, runtime)
     except Interrupted as stopped:
@@ -116,6 +121,7 @@ def measure(sources: DistillSources, corpus: Corpus, settings: DistillSettings, 
         loading=loading,
         length=sum(map(len, sentences)) / num,
         settings=settings,
+        passes=0.0 if layers is None else num_passes(model.num_layers, layers),
     )
 
 
@@ -140,7 +146,7 @@ def _training_seconds(
 ) -> tuple[float, float]:
     """Seconds to train on a sentence, with an empty bank and with a full one."""
     objective = Distillation(
-        settings=replace(settings, epochs=2, lr=1e-9),
+        settings=replace(settings, epochs=2, lr=1e-9, layers=None),
         runtime=runtime,
         student=student,
         tokens=tokenize(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distilcse_cli.config import CorpusSettings
-from distilcse_cli.data.corpus import open_corpus, prepare_corpus
+from distilcse_cli.data.corpus import Corpus, open_corpus, prepare_corpus
 from distilcse_cli.models.layers import require_layers
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.surgery import cut_layers
@@ -22,7 +22,7 @@ from distilcse_cli.training.report import DistillReport
 from distilcse_cli.training.run import models_as_typed
 from distilcse_cli.training.run import run as run_objective
 from distilcse_cli.training.run_folder import RunFolder
-from distilcse_cli.training.settings import DistillSettings
+from distilcse_cli.training.settings import DistillSettings, require_one_choice
 from distilcse_cli.training.teacher_rows import LiveTeacher, StoredTeacher, Teacher, TeacherRows
 
 
@@ -67,6 +67,7 @@ def run(
     Args, Returns, Raises: as for `training.run.run`; `corpus_settings` says how lines become sentences, and
     `on_prepared` is called once the teacher's rows are there, before the first step.
     """
+    require_one_choice(settings.layers, sources.student.keep_layers)
 
     def prepare(runtime: Runtime, ranks: Ranks) -> Distillation:
         # an interrupted run goes on with its layers, even if they would be ranked otherwise today
@@ -124,11 +125,9 @@ def _prepare(
     if settings.teacher_dropout:
         encoder = model.encoder()
         teacher = LiveTeacher(encoder, tokens_of(corpus, encoder, settings.max_length, ranks), runtime, ranks)
-    layers, num_layers = kept_layers if learner.keep_layers is None else learner.keep_layers, settings.layers
-    if num_layers:
-        layers = layers or ranks.on_main(
-            lambda: choose_layers(student, corpus, store, num_layers, runtime, max_length=settings.max_length)
-        )
+    layers = learner.keep_layers
+    if settings.layers:
+        layers = kept_layers or ranks.on_main(lambda: choose_layers(student, corpus, store, settings, runtime))
         cut_layers(student.backbone, layers)
     tokens = tokens_of(corpus, student, settings.max_length, ranks)
     rows, held_out = hold_out(len(corpus), settings)
@@ -158,11 +157,15 @@ def _prepare(
                 "base": sources.student.base,
                 "keep_layers": layers and list(layers),
             },
-            "corpus": {
-                "inputs": list(sources.corpus),
-                "num_sentences": len(corpus),
-                "fingerprint": corpus.fingerprint,
-                "settings": asdict(corpus_settings),
-            },
+            "corpus": _corpus_facts(corpus, sources, corpus_settings),
         },
     )
+
+
+def _corpus_facts(corpus: Corpus, sources: DistillSources, settings: CorpusSettings) -> dict[str, Any]:
+    return {
+        "inputs": list(sources.corpus),
+        "num_sentences": len(corpus),
+        "fingerprint": corpus.fingerprint,
+        "settings": asdict(settings),
+    }

@@ -16,6 +16,7 @@ from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.layers import RankedLayers, rank_layers
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.store import EmbeddingStore
+from distilcse_cli.training.settings import DistillSettings
 
 FORMAT_VERSION = 1
 """Raised when the same input would be ranked otherwise."""
@@ -28,10 +29,8 @@ def choose_layers(
     student: SentenceEncoder,
     corpus: Corpus,
     store: EmbeddingStore,
-    num_layers: int,
+    settings: DistillSettings,
     runtime: Runtime,
-    *,
-    max_length: int,
 ) -> tuple[int, ...]:
     """Choose the layers of a student, and print the ranking; the same choice is made once, and kept in the data home.
 
@@ -39,14 +38,16 @@ def choose_layers(
         student: whole.
         corpus: the sentences to train on.
         store: the teacher's rows of the corpus.
-        num_layers: how many layers to keep.
+        settings: `layers`, how many to keep, and `max_length`, most tokens of a sentence.
         runtime: device and number format.
-        max_length: most tokens of a sentence.
 
     Raises:
         UsageError: the student has fewer layers.
         ModelError: it cannot be cut.
     """
+    num_layers, max_length = settings.layers, settings.max_length
+    if num_layers is None:
+        raise ValueError("no number of layers to choose")
     made_from = {
         "student": student.fingerprint,
         "tokenizer": tokenizer_fingerprint(student.tokenizer),

@@ -1,6 +1,7 @@
 """Settings of both training stages, checked before torch is imported."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -182,6 +183,16 @@ class DistillSettings(TrainSettings):
             raise UsageError(
                 f"--batch-size 1 with --bank-size 0 leaves {self.loss} no negatives", hint="raise one of them"
             )
+
+
+def require_one_choice(layers: int | None, keep_layers: Sequence[object] | None) -> None:
+    """Check that the layers of a student are not both named and to be chosen.
+
+    Raises:
+        UsageError: they are.
+    """
+    if layers is not None and keep_layers is not None:
+        raise UsageError("--layers chooses the layers that --keep-layers names", hint="leave one of the two out")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.corpus import prepare_corpus
 from distilcse_cli.errors import DataError
 from distilcse_cli.evaluation import demo as demo_module
-from distilcse_cli.evaluation.demo import ARTICLES, KEEP_LAYERS, TEACHER, run_demo
+from distilcse_cli.evaluation.demo import ARTICLES, TEACHER, run_demo
 from distilcse_cli.evaluation.pace import FEWEST, Pace, measure
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import choose_runtime
@@ -106,8 +106,8 @@ def test_text_and_students_that_no_demo_made_stay(demo: Callable[[], dict[str, b
     student, text = tmp_path / "demo" / "student", tmp_path / "demo" / "sentences.txt"
     student.mkdir(parents=True)
     # as README's five lines leave it
-    asked = {"teacher": TEACHER, "student": TEACHER, "corpus": ["sentences.txt"], "keep_layers": [0, 2, 4]}
-    facts = json.dumps({"stage": "distill", "asked": asked})
+    asked = {"teacher": TEACHER, "student": TEACHER, "corpus": ["sentences.txt"], "keep_layers": None}
+    facts = json.dumps({"stage": "distill", "asked": asked, "settings": {"layers": 3}})
     (student / "distilcse.json").write_text(facts, encoding="utf-8")
     with pytest.raises(DataError, match=r"student was not made by the demo"):
         demo()
@@ -139,7 +139,7 @@ def test_a_demo_takes_as_many_sentences_as_end_in_time() -> None:
 
 def test_what_costs_time_leaves_fewer_sentences() -> None:
     usual = pace().sentences_in(300, 85_000, 0)
-    for slower in (pace(teacher=0.01), pace(training=0.02), pace(bank=0.1), pace(loading=30.0)):
+    for slower in (pace(passes=9.0), pace(teacher=0.01), pace(training=0.02), pace(bank=0.1), pace(loading=30.0)):
         assert slower.sentences_in(300, 85_000, 0) < usual
     assert pace().sentences_in(300, 85_000, 2_000_000) < usual, "STS is scored, too"
     assert len(pace().parts(usual, 2_000_000)) == len(pace().parts(usual, 0)) + 1
@@ -149,15 +149,14 @@ def test_a_measurement_encodes_and_trains_in_memory(tiny: Callable[..., Path], t
     write_corpus(tmp_path / "lines.txt", 300)
     corpus = prepare_corpus([str(tmp_path / "lines.txt")], CorpusSettings())
     teacher = str(tiny("bert", num_layers=6))
-    sources = DistillSources(
-        teacher=ModelRef(ref=teacher), student=ModelRef(ref=teacher, keep_layers=KEEP_LAYERS), corpus=()
-    )
+    sources = DistillSources(teacher=ModelRef(ref=teacher), student=ModelRef(ref=teacher), corpus=())
     found = sorted(home.rglob("*"))
-    measured = measure(sources, corpus, DistillSettings(), choose_runtime("cpu", "float32"))
+    measured = measure(sources, corpus, DistillSettings(layers=3), choose_runtime("cpu", "float32"))
     assert min(measured.teacher, measured.student, measured.training, measured.loading) > 0
     assert measured.bank >= 0
     assert measured.bank_size == len(corpus), "no fuller than it will be"
     assert measured.student == measured.teacher / 2, "half the layers"
+    assert measured.passes == 34 / 6, "of the 20 subsets of three layers"
     assert sorted(home.rglob("*")) == found, "nothing is written"
 
 
