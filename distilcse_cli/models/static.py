@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distilcse_cli import console
-from distilcse_cli.data.tokens import tokenizer_errors
+from distilcse_cli.data.tokens import tokenize, tokenizer_errors
 from distilcse_cli.models.backbone import num_embeddings
 
 if TYPE_CHECKING:
@@ -91,8 +91,7 @@ def static_encoder(encoder: "SentenceEncoder") -> "SentenceEncoder":
 @torch.no_grad()
 def _token_table(encoder: "SentenceEncoder") -> Tensor:
     """(V, D) the encoder's embedding of every token id, between the special tokens of a sentence."""
-    with tokenizer_errors(encoder.source):
-        special = encoder.tokenizer.backend_tokenizer.encode("").ids
+    special = tokenize([""], encoder.tokenizer, encoder.max_length).row(0).tolist()
     before = math.ceil(len(special) / 2)
     num_tokens = num_embeddings(encoder.backbone)
     table = torch.empty(num_tokens, encoder.embedding_dim)

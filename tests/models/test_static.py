@@ -17,6 +17,7 @@ from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.models.folder import save_student
 from distilcse_cli.models.reference import ModelRef
+from distilcse_cli.models.static import static_encoder
 from distilcse_cli.runtime import choose_runtime
 from tests.tiny import tiny_tokenizer
 
@@ -43,6 +44,13 @@ def test_a_token_has_the_vector_that_the_whole_model_gives_it_alone(
     np.testing.assert_allclose(rows(encoder, ["cat eats"])[0], both, atol=1e-6)
     assert encoder.num_layers == 0
     assert encoder.num_parameters == whole.backbone.get_input_embeddings().weight.numel()
+
+
+def test_a_tokenizer_that_pads_adds_nothing_to_a_token(tiny: Callable[..., Path]) -> None:
+    whole = load_encoder(str(tiny("bert")), pooler="avg")
+    plain = static_encoder(whole).backbone.embedding.weight
+    whole.tokenizer.backend_tokenizer.enable_padding(length=9)
+    torch.testing.assert_close(static_encoder(whole).backbone.embedding.weight, plain)
 
 
 def test_the_vectors_of_a_model_that_normalizes_begin_at_length_1(tiny: Callable[..., Path], tmp_path: Path) -> None:
