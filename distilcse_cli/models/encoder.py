@@ -1,7 +1,5 @@
 """The sentence encoder: a transformers backbone, a pooling, and the dense layers after it."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from torch import Tensor, nn
 from distilcse_cli import console
 from distilcse_cli.errors import ModelError, UsageError
 from distilcse_cli.models.backbone import NO_ENCODER, drop_pooler, load_backbone, num_embeddings
+from distilcse_cli.models.fingerprint import fingerprint
 from distilcse_cli.models.first_token import first_token, reads_first_token
 from distilcse_cli.models.layout import Layout, read_layout
 from distilcse_cli.models.light import LightBert, light_backbone
@@ -19,19 +18,12 @@ from distilcse_cli.models.pooling import DEFAULT, POOLINGS, Dense, needs_hidden_
 from distilcse_cli.models.probe import reads_padding
 from distilcse_cli.models.prompts import Prompts
 from distilcse_cli.models.reference import ModelRef
+from distilcse_cli.models.static import StaticBackbone, static_encoder
 from distilcse_cli.models.surgery import cut_layers
 from distilcse_cli.models.tokenizer import choose_max_length, load_tokenizer
 from distilcse_cli.models.weights_file import Parts, load_weights
 
 ATTENTION = ("sdpa", "eager")
-
-_RUN_ONLY_CONFIG = frozenset(
-    {
-        *("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"),
-        *("output_hidden_states", "output_attentions", "use_cache"),
-    }
-)
-"""Config fields that do not change what the weights compute."""
 
 
 class SentenceEncoder(nn.Module):
@@ -167,22 +159,8 @@ class SentenceEncoder(nn.Module):
             *((id(tensor), tensor._version, tensor.dtype) for tensor in tensors.values()),
         )
         if self._fingerprint is None or self._fingerprint[0] != state:
-            self._fingerprint = state, _fingerprint(self, tensors)
+            self._fingerprint = state, fingerprint(self, tensors)
         return self._fingerprint[1]
-
-
-def _fingerprint(encoder: SentenceEncoder, tensors: dict[str, Tensor]) -> str:
-    config = encoder.backbone.config
-    fields = {key: value for key, value in config.to_diff_dict().items() if key not in _RUN_ONLY_CONFIG}
-    activations = [layer.activation_name for layer in encoder.dense or ()]
-    essentials = [config.model_type, fields, encoder.pooling, activations]
-    if encoder.prompts.used:
-        essentials.append(encoder.prompts.used)
-    digest = hashlib.sha256(json.dumps(essentials, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def load_encoder(
@@ -216,7 +194,7 @@ def load_encoder(
     parts = _parts(ref, path, base=base, tokenizer=tokenizer, light=light)
     layout = parts.layout
     prompts = layout.prompts.choose(ref, prompt, prompt_name)
-    if keep_layers is not None:
+    if keep_layers:
         cut_layers(parts.backbone, keep_layers)
     pooling, dense = _choose_pooling(ref, layout, parts.backbone, pooler or parts.pooling)
     encoder = SentenceEncoder(
@@ -231,7 +209,7 @@ def load_encoder(
     ).eval()
     if not isinstance(encoder.backbone, LightBert):  # that one is known not to
         encoder.reads_padding = reads_padding(ref, encoder.backbone, encoder.tokenizer)
-    return encoder
+    return encoder if keep_layers is None or keep_layers else static_encoder(encoder)
 
 
 def _parts(ref: str, path: Path, *, base: str | None, tokenizer: str | None, light: bool) -> Parts:
@@ -242,6 +220,11 @@ def _parts(ref: str, path: Path, *, base: str | None, tokenizer: str | None, lig
         raise UsageError(f"{option} does not go with {ref}, which is no file of weights", hint="leave it out")
     layout = read_layout(path)
     settings = layout.settings
+    if layout.table is not None:
+        table = StaticBackbone(layout.table.float()).eval()
+        return Parts(
+            backbone=table, tokenizer=load_tokenizer(layout.backbone, len(layout.table), static=True), layout=layout
+        )
     if layout.problem and not (layout.backbone / "config.json").is_file():
         raise ModelError(
             f"{ref} uses {layout.problem}, which is not supported, and has no transformer", hint=NO_ENCODER
@@ -266,6 +249,10 @@ def _choose_pooling(ref: str, layout: Layout, backbone: Any, pooler: str | None)
             f"{ref} uses {layout.problem}, which is not supported", hint=f"choose --pooler {' or '.join(POOLINGS)}"
         )
     wanted = pooler or layout.pooling or DEFAULT
+    if layout.table is not None and wanted != layout.pooling:
+        raise ModelError(
+            f"{ref} is static: it has no pooling {wanted}, only {layout.pooling}", hint="leave --pooler out"
+        )
     own = layout.pooling or layout.problem
     if wanted == layout.pooling:
         return wanted, _fitting(ref, layout.dense, backbone.config.hidden_size)

@@ -1,6 +1,7 @@
 """The student folder: everything sentence-transformers, plain transformers and we need to load it again.
 
 model.safetensors config.json             the backbone; for `cls` also the pooler, under transformers' own names
+                                          (static: the table of token vectors; no config.json or 1_Pooling)
 tokenizer.json tokenizer_config.json      the tokenizer, with the longest input
 modules.json config_sentence_transformers.json sentence_bert_config.json
 1_Pooling/                                the pooling (after 1_WeightedLayerPooling if two layers are averaged)
@@ -22,6 +23,7 @@ from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.files import atomic_folder, write_json
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.pooling import FIRST_TOKEN, MEAN, POOLINGS, Dense, layer_weights
+from distilcse_cli.models.static import is_static
 
 _MODULE_TYPES = "sentence_transformers.models."
 """Module names that every version of sentence-transformers from 2 on finds."""
@@ -59,9 +61,11 @@ def save_student(
         _save_tokenizer(encoder, target)
         names = _save_modules(encoder, target, dtype)
         write_json(target / "config_sentence_transformers.json", _sentence_transformers_config(encoder))
-        write_json(target / "sentence_bert_config.json", _transformer_config(encoder))
+        if not is_static(encoder.backbone):
+            write_json(target / "sentence_bert_config.json", _transformer_config(encoder))
         write_json(target / "distilcse.json", settings)
-        (target / "modules.json").write_text(_modules_json(names), encoding="utf-8")
+        first = "StaticEmbedding" if is_static(encoder.backbone) else "Transformer"
+        (target / "modules.json").write_text(_modules_json(first, names), encoding="utf-8")
         (target / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
         for path in beside:
             (shutil.copytree if path.is_dir() else shutil.copyfile)(path, target / path.name)
@@ -75,6 +79,8 @@ def _save_backbone(encoder: SentenceEncoder, target: Path, dtype: str) -> None:
         pooler = encoder.dense[0].linear
         tensors |= {"pooler.dense.weight": pooler.weight.detach(), "pooler.dense.bias": pooler.bias.detach()}
     _save_tensors(_rounded(tensors, dtype), target)
+    if is_static(backbone):
+        return
     config = copy.deepcopy(backbone.config)
     config.architectures = [type(backbone).__name__]
     config.dtype = str(backbone.dtype).removeprefix("torch.")
@@ -89,6 +95,8 @@ def _save_tokenizer(encoder: SentenceEncoder, target: Path) -> None:
     # truncation and padding of its last use are still on, and would be saved
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
+    if is_static(encoder.backbone):  # StaticEmbedding reads tokenizer.json alone, this limit included
+        tokenizer.backend_tokenizer.enable_truncation(encoder.max_length, direction=tokenizer.truncation_side)
     try:
         tokenizer.save_pretrained(target)
     except Exception as error:  # the Rust side raises no better one when the disk is full
@@ -110,10 +118,11 @@ def _save_modules(encoder: SentenceEncoder, target: Path, dtype: str) -> list[st
     if pooling.mixes is not None:
         _save_layer_weights(encoder, pooling.mixes, new_folder("WeightedLayerPooling"))
     flags = (FIRST_TOKEN.flag, MEAN.flag, "pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens")
-    write_json(
-        new_folder("Pooling") / "config.json",
-        {"word_embedding_dimension": hidden} | dict.fromkeys(flags, False) | {pooling.reads.flag: True},
-    )
+    if not is_static(encoder.backbone):
+        write_json(
+            new_folder("Pooling") / "config.json",
+            {"word_embedding_dimension": hidden} | dict.fromkeys(flags, False) | {pooling.reads.flag: True},
+        )
     for dense in encoder.dense or ():
         _save_dense(dense, new_folder("Dense"), dtype)
     if encoder.normalize:
@@ -170,8 +179,8 @@ def _save_tensors(tensors: dict[str, torch.Tensor], target: Path) -> None:
     (target / "model.safetensors").write_bytes(content)
 
 
-def _modules_json(names: list[str]) -> str:
-    types = ["Transformer", *names]
+def _modules_json(first: str, names: list[str]) -> str:
+    types = [first, *names]
     paths = ["", *(f"{index}_{name}" for index, name in enumerate(names, start=1))]
     modules = [
         {"idx": index, "name": str(index), "path": path, "type": _MODULE_TYPES + kind}

@@ -34,6 +34,8 @@ class Layout:
 
     backbone: Path
     """Folder of the transformers model and its tokenizer."""
+    table: torch.Tensor | None = None
+    """(V, H) token vectors of a static model, which has no transformer; None for the others."""
     pooling: str | None = None
     """One of `config.POOLINGS`; None if the folder names none, or one that we do not have."""
     problem: str | None = None
@@ -85,6 +87,8 @@ def _read_module(layout: Layout, kind: str, module: Path) -> None:
     if kind == "Transformer":
         layout.backbone = module
         layout.settings = _transformer_settings(module)
+    elif kind == "StaticEmbedding":
+        layout.backbone, layout.table, layout.pooling = module, _read_table(module), "avg"
     elif kind == "WeightedLayerPooling":
         layout.pooling = _mixing_pooling(module)
     elif kind == "Pooling":
@@ -138,6 +142,13 @@ def _mixing_pooling(module: Path) -> str:
         if pooling is not None:
             return pooling
     raise _Unsupported("a mixture of layers with other weights")
+
+
+def _read_table(module: Path) -> torch.Tensor:
+    table = _read_tensors(module).get("embedding.weight")
+    if table is None or table.ndim != 2 or not table.numel():
+        raise _Unsupported("a StaticEmbedding without a table embedding.weight")
+    return table
 
 
 def _read_dense(module: Path) -> Dense:

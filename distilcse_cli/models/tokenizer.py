@@ -13,6 +13,7 @@ from distilcse_cli.errors import ModelError, UsageError
 from distilcse_cli.models.backbone import DAMAGED, first_line, num_positions, quiet_transformers
 from distilcse_cli.models.layout import Layout
 from distilcse_cli.models.light import light_tokenizer
+from distilcse_cli.models.static import without_special_tokens
 
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 _MAX_GROWTH = 100
@@ -20,11 +21,18 @@ _MAX_GROWTH = 100
 
 
 def load_tokenizer(
-    folder: Path, num_embeddings: int, *, lower_case: bool = False, light: bool = False, **arguments: Any
+    folder: Path,
+    num_embeddings: int,
+    *,
+    lower_case: bool = False,
+    light: bool = False,
+    static: bool = False,
+    **arguments: Any,
 ) -> Any:
     """Load the folder's fast tokenizer and check that it fits a model with `num_embeddings` token embeddings.
 
     `light` allows a `LightTokenizer`, which cannot be saved; `arguments` are for `AutoTokenizer.from_pretrained`.
+    For a `static` model it puts no special tokens around a sentence, and needs no padding token.
 
     Raises:
         ModelError: there is none, or it is slow, has no words or no padding, or its ids have no embeddings;
@@ -35,6 +43,8 @@ def load_tokenizer(
     tokenizer: Any = light_tokenizer(folder) if light and not arguments else None
     if tokenizer is None:
         tokenizer = _from_transformers(folder, arguments)
+    if static:
+        tokenizer = without_special_tokens(tokenizer)
     if not tokenizer.is_fast:
         raise ModelError(f"{folder} has no fast tokenizer", hint="it needs a tokenizer.json")
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):

@@ -1,7 +1,7 @@
 """Stage 1 from its inputs to the student folder: the data is made or found, the layers chosen, the student trained."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +129,9 @@ def _prepare(
 
     With `--layers` rank 0 chooses them, unless the run that goes on has done so: `kept_layers`.
     """
-    student = ranks.main_first(lambda: _student(sources))
-    if settings.layers is not None:
+    learner = replace(sources.student, keep_layers=()) if settings.layers == 0 else sources.student
+    student = ranks.main_first(lambda: _student(replace(sources, student=learner)))
+    if settings.layers:
         require_layers(student, settings.layers)
     corpus = open_corpus(ranks.on_main(lambda: prepare_corpus(sources.corpus, corpus_settings).folder))
     model = teacher_of(sources.teacher, sources.embeddings, ranks)
@@ -141,8 +142,8 @@ def _prepare(
     if settings.teacher_dropout:
         encoder = model.encoder()
         teacher = LiveTeacher(encoder, tokens_of(corpus, encoder, settings.max_length, ranks), runtime, ranks)
-    layers = sources.student.keep_layers
-    if settings.layers is not None:
+    layers = learner.keep_layers
+    if settings.layers:
         layers = kept_layers or ranks.on_main(lambda: choose_layers(student, corpus, store, settings, runtime))
         cut_layers(student.backbone, layers)
     cut = None

@@ -169,7 +169,7 @@ class Distillation(Objective):
             "num_sentences": len(self.rows),
             "agreement": agreed,
             "vocab_size": self.settings.vocab_size,
-            "kept_layers": self.kept_layers and list(self.kept_layers),
+            "kept_layers": None if self.kept_layers is None else list(self.kept_layers),
             "space": self.space.as_dict() if self.space and is_shared else None,
         }
 

@@ -90,7 +90,9 @@ class DistillReport(Report):
             ("corpus", f"{facts['corpus']['num_sentences']:,} sentences"),
         ]
         if self.kept_layers is not None:
-            rows.append(("layers kept", f"{', '.join(map(str, self.kept_layers))} of {facts['student']['reference']}"))
+            rows.append(
+                ("layers kept", f"{', '.join(map(str, self.kept_layers)) or 'none'} of {facts['student']['reference']}")
+            )
         if self.space is not None:
             rows.append(("space of the vectors", f"that of {self.space['name']}"))
         vocabulary = facts["student"].get("vocabulary")

@@ -175,9 +175,10 @@ class DistillSettings(TrainSettings):
     layers: Annotated[
         int | None,
         Setting(
-            "Cut the student to that many layers: those whose vectors come nearest to the teacher's.",
+            "Cut the student to that many layers: those whose vectors come nearest to the teacher's."
+            " 0: to a table of token vectors.",
             panel=MODELS,
-            at_least=1,
+            at_least=0,
         ),
     ] = None
     head: Annotated[

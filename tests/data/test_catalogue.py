@@ -139,12 +139,13 @@ def test_an_unknown_name_is_answered_with_names_like_it() -> None:
         assert caught.value.hint == "did you mean all-minilm-l6? to see all: distilcse download"
     with pytest.raises(UsageError) as caught:
         catalogue.fetch("zzz")
-    assert str(caught.value.hint).startswith("it has all-minilm-l6, news-articles, news5m, ")
+    assert str(caught.value.hint).startswith("it has all-minilm-l6, all-mpnet-base-v2, news-articles, ")
 
 
 def test_the_catalogue_knows_its_names_and_the_default_model_is_one(home: Path) -> None:
     assert catalogue.names() == [
-        *("all-minilm-l6", "news-articles", "news5m", "nli", "senteval", "simcse-roberta-large", "simcse-bert-base"),
+        *("all-minilm-l6", "all-mpnet-base-v2", "news-articles", "news5m", "nli", "senteval"),
+        *("simcse-roberta-large", "simcse-bert-base"),
         *("bert-base-uncased", "tinybert-l6", "tinybert-l4", "ckd-bert-base", "ckd-tiny-l6", "ckd-tiny-l4"),
     ]
     assert catalogue.is_known(catalogue.DEFAULT_MODEL)

@@ -99,7 +99,7 @@ def test_a_tiny_longest_input_is_the_models_fault(spoilt: Callable[[str, Change]
     assert load_encoder(folder, pooler="avg", max_length=9).max_length == 9
 
 
-@pytest.mark.parametrize("kind", ["StaticEmbedding", "BoW", "Router"])
+@pytest.mark.parametrize("kind", ["BoW", "Router"])
 def test_folders_without_a_transformer_are_called_by_name(tmp_path: Path, kind: str) -> None:
     module = {"idx": 0, "name": "0", "path": "", "type": f"sentence_transformers.models.{kind}"}
     (tmp_path / "modules.json").write_text(json.dumps([module]), encoding="utf-8")
