@@ -12,7 +12,7 @@ from distilcse_cli.data.tokens import tokenizer_errors
 from distilcse_cli.errors import ModelError, UsageError
 from distilcse_cli.models.backbone import DAMAGED, first_line, num_positions, quiet_transformers
 from distilcse_cli.models.layout import Layout
-from distilcse_cli.models.light import light_tokenizer
+from distilcse_cli.models.light_tokenizer import light_tokenizer
 from distilcse_cli.models.static import without_special_tokens
 
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")

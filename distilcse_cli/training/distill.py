@@ -17,7 +17,7 @@ from distilcse_cli.ranks import Ranks
 from distilcse_cli.rendezvous import MINUTES
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher.space import space_of_store
-from distilcse_cli.teacher.store import MANIFEST, read_manifest
+from distilcse_cli.teacher.store import MANIFEST, EmbeddingStore, read_manifest
 from distilcse_cli.training.dev import hold_out
 from distilcse_cli.training.distillation import Distillation
 from distilcse_cli.training.layers import choose_layers
@@ -27,7 +27,7 @@ from distilcse_cli.training.run import models_as_typed
 from distilcse_cli.training.run import run as run_objective
 from distilcse_cli.training.run_folder import RunFolder
 from distilcse_cli.training.settings import DistillSettings, require_one_choice
-from distilcse_cli.training.teacher_rows import LiveTeacher, StoredTeacher, TeacherRows, teacher_of
+from distilcse_cli.training.teacher_rows import LiveTeacher, StoredTeacher, Teacher, TeacherRows, teacher_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,17 +138,14 @@ def _prepare(
     store = model.store(corpus, runtime, sources.embeddings)
     # the student replaces its teacher, so its vectors are normalized if the teacher's are
     student.normalize = bool(store.manifest["normalized"])
-    teacher: TeacherRows = StoredTeacher(store.embeddings, runtime)
-    if settings.teacher_dropout:
-        encoder = model.encoder()
-        teacher = LiveTeacher(encoder, tokens_of(corpus, encoder, settings.max_length, ranks), runtime, ranks)
     layers = learner.keep_layers
     if settings.layers:
         layers = kept_layers or ranks.on_main(lambda: choose_layers(student, corpus, store, settings, runtime))
         cut_layers(student.backbone, layers)
-    cut = None
+    vocabulary = {}
     if settings.vocab_size is not None:
         cut = cut_to_corpus(student, corpus, settings.vocab_size, max_length=settings.max_length, ranks=ranks)
+        vocabulary = {"vocabulary": cut.as_dict()}
     tokens = tokens_of(corpus, student, settings.max_length, ranks)
     rows, held_out = hold_out(len(corpus), settings)
     return Distillation(
@@ -158,7 +155,7 @@ def _prepare(
         student=student,
         tokens=tokens,
         rows=rows,
-        teacher=teacher,
+        teacher=_teacher_rows(model, store, corpus, settings, runtime, ranks),
         held_out_sentences=corpus.take(held_out),
         held_out_rows=store.embeddings[held_out],
         marks={
@@ -177,11 +174,20 @@ def _prepare(
                 "reference": sources.student.ref,
                 "base": sources.student.base,
                 "keep_layers": layers and list(layers),
-                **({"vocabulary": cut.as_dict()} if cut else {}),
+                **vocabulary,
             },
             "corpus": _corpus_facts(corpus, sources, corpus_settings),
         },
     )
+
+
+def _teacher_rows(
+    model: Teacher, store: EmbeddingStore, corpus: Corpus, settings: DistillSettings, runtime: Runtime, ranks: Ranks
+) -> TeacherRows:
+    if not settings.teacher_dropout:
+        return StoredTeacher(store.embeddings, runtime)
+    encoder = model.encoder()
+    return LiveTeacher(encoder, tokens_of(corpus, encoder, settings.max_length, ranks), runtime, ranks)
 
 
 def _corpus_facts(corpus: Corpus, sources: DistillSources, settings: CorpusSettings) -> dict[str, Any]:

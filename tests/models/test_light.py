@@ -17,7 +17,8 @@ from distilcse_cli.errors import ModelError
 from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.folder import save_student
-from distilcse_cli.models.light import LightBert, LightTokenizer, light_backbone, light_tokenizer
+from distilcse_cli.models.light import LightBert, light_backbone
+from distilcse_cli.models.light_tokenizer import LightTokenizer, light_tokenizer
 from distilcse_cli.runtime import Runtime
 from tests.tiny import tiny_tokenizer
 
