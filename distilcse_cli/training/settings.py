@@ -12,7 +12,6 @@ LOSSES = ("ckd", "mse", "ckd+mse", "cosine", "kl")
 CONTRASTIVE_LOSSES = ("ckd", "ckd+mse", "kl")
 """Losses that choose among the teacher rows of batch and bank, and so need at least two of them."""
 BANKS = ("shared", "per-rank")
-HEADS = ("none", "dense")
 SPACES = ("own", "teacher")
 
 
@@ -157,13 +156,6 @@ class DistillSettings(TrainSettings):
             at_least=1,
         ),
     ] = None
-    head: Annotated[
-        str,
-        Setting(
-            "none: project the student's vectors only to another width. dense: always, from a fitted start.",
-            choices=HEADS,
-        ),
-    ] = "none"
     space: Annotated[
         str,
         Setting(
