@@ -1,18 +1,13 @@
-"""Which layers a student should keep: those whose vectors come nearest to the teacher's by a linear map.
+"""Subsets of a model's layers: the rows that each of them gives, and which of them is worth most.
 
-Nothing is trained, and no labels are used. Each subset of the layers embeds the same sentences; on most of them a
-linear map to the teacher's rows is fitted, and on the rest the cosine to the teacher's rows is measured. The students
-trained from the subsets come out in about the same order.
-
-Subsets that begin with the same layers share the work of these. Shape letters: N sentences, D teacher width.
+Subsets that begin with the same layers share the work of these. Shape letters: N sentences, H width of an embedding.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import combinations
 from math import comb
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,45 +18,34 @@ from distilcse_cli.data.tokens import TokenRows, tokenize
 from distilcse_cli.errors import UsageError
 from distilcse_cli.models.batching import excerpt, first_non_finite_row, non_finite, token_budget_batches
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.ridge import cosine_map
 from distilcse_cli.models.surgery import always_kept, cut_for_a_while, layers_of
 from distilcse_cli.runtime import Runtime
 
 MOST_SUBSETS = 70
 """Where there are no more, all are tried: always up to eight layers. Else the layers are added one by one."""
-_HELD_OUT_EVERY = 4
 
 Subset = tuple[int, ...]
+Worth = TypeVar("Worth", bound=tuple[float, ...])
 
 
-@dataclass(frozen=True)
-class RankedLayers:
-    """Some of a model's layers, and what a student of these is worth before it is trained."""
-
-    layers: Subset
-    """Their numbers, from 0, in increasing order."""
-    cosine: float
-    """Mean cosine to the teacher's rows of held-out sentences, after a linear map; at most 1."""
-
-
-def rank_layers(
+def rank_subsets(
     encoder: SentenceEncoder,
     sentences: Sequence[str],
-    teacher: np.ndarray,
+    worth: Callable[[np.ndarray], Worth],
     num_layers: int,
     runtime: Runtime,
     *,
     max_length: int | None = None,
-) -> list[RankedLayers]:
-    """Rank the subsets of an encoder's layers, the best one first.
+) -> list[tuple[Subset, Worth]]:
+    """Rank the subsets of an encoder's layers by what their rows are worth, the best one first.
 
     All subsets of `num_layers` layers are tried if there are at most `MOST_SUBSETS`. Else layers are added one by
     one, each time the best one, and the ranking is that of the last round.
 
     Args:
         encoder: whole; its layers are all there again at the end. It is moved to the runtime's device.
-        sentences: N of them; a thousand tell subsets apart.
-        teacher: (N, D) the teacher's rows of these sentences, of any length.
+        sentences: N of them.
+        worth: gets the (N, H) rows of a subset, neither normalized nor projected. What it returns is compared.
         num_layers: how many to keep.
         runtime: device and number format.
         max_length: most tokens of a sentence; None takes the encoder's own limit.
@@ -75,27 +59,27 @@ def rank_layers(
     limit = min(max_length or encoder.max_length, encoder.max_length)
     tokens = tokenize(sentences, encoder.tokenizer, limit, encoder.prompts.used)
 
-    def rank(subsets: Sequence[Subset]) -> list[RankedLayers]:
+    def rank(subsets: Sequence[Subset]) -> list[tuple[Subset, Worth]]:
         rows = embed_subsets(encoder, tokens, subsets, runtime)
         for subset in subsets:
             broken = first_non_finite_row(rows[subset])
             if broken is not None:
                 layers = ",".join(map(str, subset))
                 raise non_finite(f"{encoder.source} with layers {layers}", excerpt(sentences[broken]))
-        ranked = [RankedLayers(subset, _worth(rows[subset], teacher)) for subset in subsets]
-        return sorted(ranked, key=lambda one: (-one.cosine, one.layers))
+        ranked = [(subset, worth(rows[subset])) for subset in subsets]
+        return sorted(ranked, key=lambda one: one[1], reverse=True)
 
     best = always_kept(encoder.backbone)
     if _can_try_all(num_all, num_layers):
         return rank([one for one in combinations(range(num_all), num_layers) if set(best) <= set(one)])
     while len(best) < num_layers:
         ranking = rank(_with_another(best, num_all))
-        best = ranking[0].layers
+        best = ranking[0][0]
     return ranking
 
 
 def require_layers(encoder: SentenceEncoder, num_layers: int) -> None:
-    """Check that a student of so many layers can be cut out of an encoder; raises as `rank_layers` does."""
+    """Check that a student of so many layers can be cut out of an encoder; raises as `rank_subsets` does."""
     num_all = len(layers_of(encoder.backbone))
     if num_layers > num_all:
         hint = "leave --layers out to keep them all"
@@ -104,7 +88,7 @@ def require_layers(encoder: SentenceEncoder, num_layers: int) -> None:
 
 
 def num_passes(num_all: int, num_layers: int) -> float:
-    """About how many passes of the whole model over the sentences `rank_layers` takes."""
+    """About how many passes of the whole model over the sentences `rank_subsets` takes."""
     if _can_try_all(num_all, num_layers):
         rounds = [list(combinations(range(num_all), num_layers))]
     else:
@@ -198,13 +182,3 @@ def _with_shared(subsets: Iterable[Subset]) -> Iterator[tuple[Subset, int]]:
             num_shared += 1
         yield subset, num_shared
         before = subset
-
-
-def _worth(student: np.ndarray, teacher: np.ndarray) -> float:
-    """Mean cosine to the teacher on every fourth row, after a linear map that is fitted to the others."""
-    held_out = np.arange(len(student)) % _HELD_OUT_EVERY == 0
-    fitted = held_out if held_out.all() else ~held_out
-    weight, bias = cosine_map(student[fitted], teacher[fitted])
-    mapped, target = student[held_out] @ weight.T + bias, teacher[held_out]
-    lengths = np.linalg.norm(mapped, axis=1) * np.linalg.norm(target, axis=1)
-    return float(((mapped * target).sum(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)).mean())

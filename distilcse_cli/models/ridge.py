@@ -43,7 +43,7 @@ def ridge_map(source: np.ndarray, target: np.ndarray, penalty: float | None = No
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
-def cosine_map(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def cosine_map(source: np.ndarray, target: np.ndarray, penalty: float | None = None) -> tuple[np.ndarray, np.ndarray]:
     """`ridge_map` for rows that are compared by their cosines, whose lengths say nothing.
 
     The target's rows are first scaled to the mean length of the source's. So the weights are about those of a
@@ -52,7 +52,7 @@ def cosine_map(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.n
     Args, Returns, Raises: as for `ridge_map`.
     """
     lengths = np.maximum(np.linalg.norm(target, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return ridge_map(source, target / lengths * np.linalg.norm(source, axis=1).mean())
+    return ridge_map(source, target / lengths * np.linalg.norm(source, axis=1).mean(), penalty)
 
 
 class _Fit:

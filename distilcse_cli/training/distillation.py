@@ -65,7 +65,6 @@ class Distillation(Objective):
             self.student,
             scale,
             self.teacher.width,
-            head=settings.head == "dense",
             keep_projection=settings.space == "teacher",
         )
         if model.projection is not None:
@@ -176,7 +175,7 @@ class Distillation(Objective):
     @property
     def _is_projected(self) -> bool:
         """Whether the loss compares a projection of the student's vectors with the teacher's."""
-        return self.settings.head == "dense" or self.student.embedding_dim != self.teacher.width
+        return self.student.embedding_dim != self.teacher.width
 
     def log_result(self, report: DistillReport) -> None:
         """Log the agreement."""

@@ -49,7 +49,6 @@ class StudentModel(nn.Module):
         scale: the logit scale.
         teacher_dim: D, the teacher's width; None without a teacher. Where it differs from H, a linear
             projection is added.
-        head: add the projection also where the widths are equal.
         keep_projection: whether the projection belongs to the finished student. Else it is dropped.
     """
 
@@ -59,7 +58,6 @@ class StudentModel(nn.Module):
         scale: Scale,
         teacher_dim: int | None = None,
         *,
-        head: bool = False,
         keep_projection: bool = False,
     ) -> None:
         super().__init__()
@@ -67,8 +65,7 @@ class StudentModel(nn.Module):
         self.scale = scale
         self.encoder = encoder
         width = encoder.embedding_dim
-        is_projected = teacher_dim is not None and (head or teacher_dim != width)
-        self.projection = nn.Linear(width, teacher_dim) if is_projected else None  # type: ignore[arg-type]
+        self.projection = None if teacher_dim in (None, width) else nn.Linear(width, teacher_dim)
         self._keeps_projection = keep_projection
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ NEGATIVES = (
 )
 """Settings of stage 1 that only these losses read."""
 BANKS = ("shared", "per-rank")
-HEADS = ("none", "dense")
 SPACES = ("own", "teacher")
 
 
@@ -181,13 +180,6 @@ class DistillSettings(TrainSettings):
             at_least=0,
         ),
     ] = None
-    head: Annotated[
-        str,
-        Setting(
-            "none: project the student's vectors only to another width. dense: always, from a fitted start.",
-            choices=HEADS,
-        ),
-    ] = "none"
     space: Annotated[
         str,
         Setting(
