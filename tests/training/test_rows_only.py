@@ -77,13 +77,14 @@ def test_a_width_of_1536_goes_into_384_and_the_projection_is_kept(
     distilcse("import", "vectors.parquet", "--name", "api/large-3", "--out", "store")
     small = tiny(width=384, num_layers=1)
     options = ("--embeddings", "store", "--student", small, *SMALL, *FP32, "--max-steps", 2)
-    distilcse("distill", *options, "--keep-projection", "--out", "wide")
+    distilcse("distill", *options, "--space", "teacher", "--out", "wide")
     assert load_encoder(str(tmp_path / "wide")).embedding_dim == 1536
     # the run repeats from its own settings, without a teacher or a corpus in them
     distilcse("distill", "--config", "wide/distilcse.toml", "--out", "again")
     assert weights(tmp_path / "again") == weights(tmp_path / "wide")
     assert (
-        "is already finished" in distilcse("distill", *options, "--keep-projection", "--out", "wide", "--resume").stderr
+        "is already finished"
+        in distilcse("distill", *options, "--space", "teacher", "--out", "wide", "--resume").stderr
     )
     assert home.exists()
 
