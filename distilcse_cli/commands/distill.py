@@ -9,7 +9,7 @@ import typer
 from distilcse_cli import console
 from distilcse_cli.commands import defaults, options
 from distilcse_cli.commands.outputs import require_student_out
-from distilcse_cli.commands.presets import Preset
+from distilcse_cli.commands.presets import Preset, warn_of_unread
 from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.config import CorpusSettings, MachineSettings
 from distilcse_cli.errors import UsageError
@@ -64,6 +64,7 @@ def distill(
 ) -> None:
     """Stage 1: train a student on its teacher's embeddings."""
     require_one_choice(settings.layers, student_options.keep_layers)
+    warn_of_unread(context, settings.loss)
     learner = student_options.of(student)
     model = teacher_options.of(teacher) if teacher is not None else None
     if model is None:

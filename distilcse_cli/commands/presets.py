@@ -125,11 +125,6 @@ class TrainingCommand(Grouped):
         rest = super().parse_args(ctx, translate(args, self.renamed))
         if ctx.params.get("preset") is not None and not ctx.resilient_parsing:
             say(_preset_table(ctx, PAPER[self.name]))
-        loss, unread = ctx.params.get("loss"), [name for name in NEGATIVES if _is_typed(ctx, name)]
-        if loss is not None and loss not in CONTRASTIVE_LOSSES and unread and not ctx.resilient_parsing:
-            settings = settings_of(DistillSettings)
-            options = ", ".join(option_name(name, settings[name]) for name in unread)
-            say(f"warning: --loss {loss} does not read {options}; --loss ckd does")
         return rest
 
 
@@ -137,6 +132,15 @@ class FinetuneCommand(TrainingCommand):
     """The same with the names as stage 2 means them."""
 
     renamed = FINETUNE_NAMES
+
+
+def warn_of_unread(context: typer.Context, loss: str) -> None:
+    """Say which of the typed options this loss does not read."""
+    unread = [name for name in NEGATIVES if _is_typed(context, name)]
+    if unread and loss not in CONTRASTIVE_LOSSES:
+        settings = settings_of(DistillSettings)
+        options = ", ".join(option_name(name, settings[name]) for name in unread)
+        say(f"warning: --loss {loss} does not read {options}; --loss ckd does")
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:

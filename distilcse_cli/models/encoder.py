@@ -176,12 +176,13 @@ def load_encoder(
     prompt: str | None = None,
     prompt_name: str | None = None,
     light: bool = False,
+    static: bool = False,
 ) -> SentenceEncoder:
     """Load an encoder; commands do it by `ModelRef.load`.
 
     Args:
         path: the model's folder or file of weights; None finds it.
-        ref, pooler, revision, keep_layers, base, tokenizer, prompt, prompt_name: the fields of `ModelRef`.
+        ref, pooler, revision, keep_layers, base, tokenizer, prompt, prompt_name, static: the fields of `ModelRef`.
         max_length: most tokens of a sentence; None takes the folder's own limit.
         light: allow an encoder that can only embed, which takes less time to import (see `models.light`).
 
@@ -194,7 +195,7 @@ def load_encoder(
     parts = _parts(ref, path, base=base, tokenizer=tokenizer, light=light)
     layout = parts.layout
     prompts = layout.prompts.choose(ref, prompt, prompt_name)
-    if keep_layers:
+    if keep_layers is not None:
         cut_layers(parts.backbone, keep_layers)
     pooling, dense = _choose_pooling(ref, layout, parts.backbone, pooler or parts.pooling)
     encoder = SentenceEncoder(
@@ -209,7 +210,7 @@ def load_encoder(
     ).eval()
     if not isinstance(encoder.backbone, LightBert):  # that one is known not to
         encoder.reads_padding = reads_padding(ref, encoder.backbone, encoder.tokenizer)
-    return encoder if keep_layers is None or keep_layers else static_encoder(encoder)
+    return static_encoder(encoder) if static else encoder
 
 
 def _parts(ref: str, path: Path, *, base: str | None, tokenizer: str | None, light: bool) -> Parts:

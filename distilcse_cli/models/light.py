@@ -59,8 +59,11 @@ def light_backbone(folder: Path) -> "LightBert | None":
         return None
     from safetensors import safe_open
 
-    with safe_open(weights, framework="pt") as file:
-        tensors = {name: file.get_tensor(in_file).float() for name, in_file in named.items()}
+    try:
+        with safe_open(weights, framework="pt") as file:
+            tensors = {name: file.get_tensor(in_file).float() for name, in_file in named.items()}
+    except Exception:  # cut short or damaged; safetensors raises nothing narrower
+        return None
     if not all(tensor.sum().isfinite() for tensor in tensors.values()):
         return None
     if "pooler.dense.weight" not in tensors:

@@ -39,6 +39,8 @@ class ModelRef:
     """Text put before every sentence; None takes that of `prompt_name`, else the folder's default."""
     prompt_name: str | None = None
     """Name of one of the folder's prompts."""
+    static: bool = False
+    """Whether only a table of its token vectors is wanted, without any layer."""
     path: Path | None = field(default=None, compare=False, repr=False)
     """Where the model is, once it is found."""
 
@@ -86,6 +88,7 @@ class ModelRef:
             prompt=self.prompt,
             prompt_name=self.prompt_name,
             light=light,
+            static=self.static,
         )
 
 

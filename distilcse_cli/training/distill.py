@@ -104,10 +104,10 @@ def _layers_of_run(folder: RunFolder) -> tuple[int, ...] | None:
     return None if layers is None else tuple(layers)
 
 
-def _student(sources: DistillSources) -> SentenceEncoder:
-    """Load the model that the student starts from."""
+def _student(sources: DistillSources, *, static: bool) -> SentenceEncoder:
+    """Load the model that the student starts from, or a table of its token vectors."""
     try:
-        return sources.student.load()
+        return replace(sources.student, static=static).load()
     except (ModelError, NetworkError) as error:
         ref, store = sources.student.ref, sources.embeddings
         if sources.teacher is None and store and read_manifest(store / MANIFEST).get("teacher") == ref:
@@ -129,8 +129,7 @@ def _prepare(
 
     With `--layers` rank 0 chooses them, unless the run that goes on has done so: `kept_layers`.
     """
-    learner = replace(sources.student, keep_layers=()) if settings.layers == 0 else sources.student
-    student = ranks.main_first(lambda: _student(replace(sources, student=learner)))
+    student = ranks.main_first(lambda: _student(sources, static=settings.layers == 0))
     if settings.layers:
         require_layers(student, settings.layers)
     corpus = open_corpus(ranks.on_main(lambda: prepare_corpus(sources.corpus, corpus_settings).folder))
@@ -138,7 +137,7 @@ def _prepare(
     store = model.store(corpus, runtime, sources.embeddings)
     # the student replaces its teacher, so its vectors are normalized if the teacher's are
     student.normalize = bool(store.manifest["normalized"])
-    layers = learner.keep_layers
+    layers = () if settings.layers == 0 else sources.student.keep_layers
     if settings.layers:
         layers = kept_layers or ranks.on_main(lambda: choose_layers(student, corpus, store, settings, runtime))
         cut_layers(student.backbone, layers)
@@ -170,12 +169,7 @@ def _prepare(
         chosen={"keep_layers": layers, "layers": None} if settings.layers else {},
         facts={
             "teacher": model.facts(),
-            "student": {
-                "reference": sources.student.ref,
-                "base": sources.student.base,
-                "keep_layers": layers and list(layers),
-                **vocabulary,
-            },
+            "student": _student_facts(sources.student, layers) | vocabulary,
             "corpus": _corpus_facts(corpus, sources, corpus_settings),
         },
     )
@@ -188,6 +182,10 @@ def _teacher_rows(
         return StoredTeacher(store.embeddings, runtime)
     encoder = model.encoder()
     return LiveTeacher(encoder, tokens_of(corpus, encoder, settings.max_length, ranks), runtime, ranks)
+
+
+def _student_facts(student: ModelRef, layers: tuple[int, ...] | None) -> dict[str, Any]:
+    return {"reference": student.ref, "base": student.base, "keep_layers": layers and list(layers)}
 
 
 def _corpus_facts(corpus: Corpus, sources: DistillSources, settings: CorpusSettings) -> dict[str, Any]:

@@ -42,8 +42,8 @@ def test_a_data_set_of_the_hub_holds_vectors(client: Client, hub: FakeHub, tmp_p
     rows = [[float(text.split()[1]), 1.0] for text in texts]
     file = io.BytesIO()
     pq.write_table(pa.table({"id": range(2100), "text": texts, "embedding": rows}), file)
-    hub.repos["datasets/a/b"] = Repo({"README.md": b"# Vectors\n", "train.parquet": file.getvalue()})
-    client("import", "a/b", "--text-column", "text", "--name", "m", "--out", tmp_path / "store")
+    hub.repos["datasets/a/vectors"] = Repo({"README.md": b"# Vectors\n", "train.parquet": file.getvalue()})
+    client("import", "a/vectors", "--text-column", "text", "--name", "m", "--out", tmp_path / "store")
     kept = list(dict.fromkeys(texts))
     assert (tmp_path / "store" / "sentences.txt").read_text(encoding="utf-8").splitlines() == kept
     stored = np.load(tmp_path / "store" / "embeddings.npy")

@@ -59,7 +59,7 @@ def test_usage_errors_import_nothing_heavy(arguments: tuple[str, ...]) -> None:
         (["nonsense"], "error: No such command 'nonsense' (see distilcse --help)"),
         (["distill", "--zzz"], "error: No such option: --zzz (see distilcse distill --help)"),
         (["encode", "--batch-tokens", "many"], "error: Invalid value for '--batch-tokens'"),
-        (["distill"], "error: Missing option '--teacher' (see distilcse distill --help)"),
+        (["distill"], "error: Missing option '--student' (see distilcse distill --help)"),
     ],
 )
 def test_a_usage_error_is_one_line_on_stderr(distilcse: Run, arguments: list[str], message: str) -> None:

@@ -34,7 +34,7 @@ def test_a_catalogue_name_is_its_folder_in_the_data_home(minilm: Path) -> None:
 def test_a_catalogue_data_set_is_no_model_and_is_not_downloaded_to_find_out(home: Path) -> None:
     with pytest.raises(ModelError, match="news-articles is a data set") as caught:
         resolve_reference("news-articles")
-    assert str(caught.value.hint).startswith("models are all-minilm-l6, simcse-roberta-large")
+    assert str(caught.value.hint).startswith("models are all-minilm-l6, all-mpnet-base-v2, simcse-roberta-large")
     assert not home.exists()
 
 

@@ -25,7 +25,7 @@ TEXTS = ["the cat eats", "", "a Zebra, and [SEP] [PAD]", "the man eats and the d
 
 
 def static(folder: Path) -> SentenceEncoder:
-    return ModelRef(ref=str(folder), pooler="avg", keep_layers=()).load()
+    return ModelRef(ref=str(folder), pooler="avg", static=True).load()
 
 
 def rows(encoder: SentenceEncoder, texts: list[str] = TEXTS) -> np.ndarray:

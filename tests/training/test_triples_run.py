@@ -21,6 +21,7 @@ from distilcse_cli.models.encoder import load_encoder
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher import extract as teacher_extract
+from distilcse_cli.teacher import partial as partial_store
 from distilcse_cli.training import teacher_rows
 from distilcse_cli.training.dev import accuracy, hold_out
 from distilcse_cli.training.metrics import read_json_lines
@@ -221,14 +222,14 @@ def test_two_processes_share_the_teachers_work_and_make_the_store_of_one(job: Jo
 
 def _run_noting_rows(job: Job, home: Path) -> None:
     os.environ["DISTILCSE_HOME"] = str(home)
-    write = teacher_extract._write
+    write = partial_store.write
     num_rows = [0]
 
     def note(file: Any, position: int, rows: Any) -> None:
         num_rows[0] += len(rows) if isinstance(rows, np.ndarray) else 0
         write(file, position, rows)
 
-    teacher_extract._write = note
+    partial_store.write = note
     teacher_rows.extract = partial(teacher_extract.extract, window_rows=64)  # type: ignore[assignment]
     job.run()
     (home / f"rows-{os.environ['RANK']}").write_text(str(num_rows[0]))
