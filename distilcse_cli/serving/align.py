@@ -103,7 +103,7 @@ def align(
     if before is not None and not after.is_better_than(before):
         raise VerdictError(
             f"{reference.ref} is no better aligned to {store.folder}: {after}; as it is: {before}",
-            hint="nothing is written; try more --sentences",
+            hint="nothing is written; use the student as it is, or try more --sentences",
         )
     report = AlignReport(
         folder=out,
