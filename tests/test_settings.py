@@ -31,7 +31,7 @@ def test_every_field_describes_itself_in_a_sentence_under_a_known_heading(kind: 
 
 def test_a_subclass_that_changes_a_default_keeps_description_and_limits() -> None:
     assert settings_of(FinetuneSettings)["lr"] is settings_of(DistillSettings)["lr"]
-    assert (DistillSettings().lr, FinetuneSettings().lr) == (1e-3, 5e-5)
+    assert (DistillSettings().lr, FinetuneSettings().lr) == (5e-4, 5e-5)
     with pytest.raises(UsageError, match="--lr is 0, but must be a positive number"):
         FinetuneSettings(lr=0)
 

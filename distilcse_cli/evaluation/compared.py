@@ -237,6 +237,8 @@ _MEASURES = {
     "recall10": ("recall@10", 3),
     "recall100": ("recall@100", 3),
 }
+LABELS = {**_FACTS, **{name: label for name, (label, _) in _MEASURES.items()}}
+"""Figure -> its line in the table."""
 
 
 def _cell(model: ModelResult, field: str) -> str:

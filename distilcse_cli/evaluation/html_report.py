@@ -8,7 +8,7 @@ from pathlib import Path
 
 from distilcse_cli import __version__
 from distilcse_cli.evaluation import pictures
-from distilcse_cli.evaluation.compared import CompareResult, Disagreement, StudentResult
+from distilcse_cli.evaluation.compared import LABELS, CompareResult, Disagreement, StudentResult
 from distilcse_cli.files import atomic_path
 
 _STYLE = """
@@ -37,7 +37,8 @@ table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tab
 table.figures { min-width: 100%; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: right; overflow-wrap: normal;
   vertical-align: top; }
-thead th { max-width: 14rem; overflow-wrap: anywhere; }
+thead th { min-width: 8rem; max-width: 14rem; overflow-wrap: anywhere; }
+thead th:first-child { min-width: 0; }
 th:first-child { text-align: left; font-weight: 400; position: sticky; left: 0; background: var(--paper); max-width:
   42vw; }
 .pictures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
@@ -45,7 +46,6 @@ figcaption { margin-top: .4rem; }
 figure { margin: 0; background: var(--card); border-radius: 6px; padding: .6rem .7rem .7rem; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
-svg .name { fill: var(--ink); }
 svg .grid { stroke: var(--line); stroke-width: 1; }
 svg .same { stroke: var(--soft); stroke-dasharray: 4 4; }
 .key { display: flex; flex-wrap: wrap; gap: .1rem 1rem; margin: .3rem 0; font-size: .875rem; }
@@ -53,12 +53,44 @@ svg .same { stroke: var(--soft); stroke-dasharray: 4 4; }
   .4em; background: var(--of); }
 ol.worst { margin: 0; padding: 0; list-style: none; counter-reset: n; display: grid; gap: .6rem; }
 ol.worst li { background: var(--card); border-radius: 6px; padding: .5rem .8rem; }
-ol.worst dl { margin: .3rem 0 0; display: grid; grid-template-columns: auto 1fr; gap: .15rem .7rem; font-size:
-  .875rem; }
+ol.worst dl, dl.meanings { margin: .3rem 0 0; display: grid; grid-template-columns: auto 1fr; gap: .15rem .7rem;
+  font-size: .875rem; }
 dt { color: var(--soft); }
 dd { margin: 0; }
 summary { cursor: pointer; padding: .3rem 0; }
 """
+_SHARE = "share, 0 to 1, of the teacher's {} nearest sentences that the student names, too, searching its own vectors"
+_ASYMMETRIC = "the same where the student's query searches the teacher's vectors"
+_RECALL = "share, 0 to 1, of a query's right documents that are among the first {}, mean over your queries"
+MEANINGS = {
+    "num_layers": "transformer layers",
+    "num_parameters": "weights, in millions",
+    "embedding_dim": "numbers in a vector",
+    "bytes_on_disk": "size of the model's folder",
+    "peak_memory_bytes": "most memory of a whole process, with Python and torch, that embeds the timed sentences",
+    "sentences_per_second": "speed, tokenization included: the median of rounds in which the models take turns",
+    "seconds_per_million": "time for a million sentences at that speed",
+    "cost_per_million": "what they cost at the price per hour that you named",
+    "spearman": "rank correlation, up to 1, of the cosines by teacher and student, of random and near pairs together",
+    "spearman_random": "the same of random pairs: are topics told apart as the teacher does?",
+    "spearman_near": "the same of near pairs: are close sentences ranked as the teacher does?",
+    "shared1": _SHARE.format("one"),
+    "shared10": _SHARE.format("ten"),
+    "shared100": _SHARE.format("hundred"),
+    "asymmetric1": _ASYMMETRIC,
+    "asymmetric10": _ASYMMETRIC,
+    "asymmetric100": _ASYMMETRIC,
+    "cosine": "mean cosine of a sentence's two vectors, up to 1",
+    "spread": "near 1 all sentences lie close together, and the vectors are of little use",
+    "uniformity": "how evenly the vectors cover the sphere: the lower, the more evenly; near 0 they have collapsed",
+    "effective_rank": "how many directions the vectors use",
+    "rank_ratio": "that by the teacher's, or by the student's width if this is less; near 0 they have collapsed",
+    "labels_spearman": "rank correlation, up to 1, of cosines and the scores in your table",
+    "ndcg10": "how high your right documents stand among the first ten, 0 to 1",
+    "recall1": _RECALL.format("1"),
+    "recall10": _RECALL.format("10"),
+    "recall100": _RECALL.format("100"),
+}
 
 
 def write_report(result: CompareResult, path: Path) -> None:
@@ -96,7 +128,8 @@ def page(result: CompareResult) -> str:
         _figure(
             pictures.quality_and_speed(result),
             "Quality against speed: the share of the ten nearest neighbours that a"
-            " student has in common with its teacher, and the sentences it embeds in a second. Up and right is better.",
+            " student has in common with its teacher, and the sentences it embeds in a second. Up and right is better."
+            " Each name has the colour of its point.",
         )
     }
 {"".join(_student_pictures(one, number) for number, one in enumerate(result.students, start=1))}
@@ -111,8 +144,8 @@ def page(result: CompareResult) -> str:
 </div>
 <h2>Figures</h2>
 {_table(result)}
-<p class="soft">{escape(result.how())} Speed: {escape(result.machine)}. Memory is that of a whole process with Python
-and torch.</p>
+<p class="soft">{escape(result.how())} Speed: {escape(result.machine)}.</p>
+{_meanings(result)}
 <h2>Where they differ most</h2>
 <p class="soft">The sentences with the fewest of their ten nearest neighbours in common; of equal ones those whose
 cosines with the teacher's neighbours fall most. Cosines are given as teacher / student.</p>
@@ -142,7 +175,8 @@ def _figure(svg: str, caption: str, key: str = "") -> str:
 
 
 def _table(result: CompareResult) -> str:
-    head = "".join(f"<th scope=col>{escape(one.name)}</th>" for one in (result.teacher, *result.students))
+    names = (f"{result.teacher.name} (teacher)", *(one.name for one in result.students))
+    head = "".join(f"<th scope=col>{escape(name)}</th>" for name in names)
     rows = "".join(
         f"<tr><th scope=row>{escape(label)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
         for label, cells in result.rows()
@@ -151,6 +185,17 @@ def _table(result: CompareResult) -> str:
         '<div class="wide" tabindex="0" role="region" aria-label="Figures"><table class="figures">'
         f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
+
+
+def _meanings(result: CompareResult) -> str:
+    """What the lines of the table mean, with the names that `--json` and `--fail-under` have for them."""
+    shown = {label for label, _ in result.rows()}
+    items = "".join(
+        f"<dt>{escape(label)} <code>{name}</code></dt><dd>{escape(MEANINGS[name])}</dd>"
+        for name, label in LABELS.items()
+        if label in shown
+    )
+    return f'<details><summary>What the figures mean</summary><dl class="meanings">{items}</dl></details>'
 
 
 def _worst(student: StudentResult, *, is_open: bool) -> str:

@@ -73,19 +73,21 @@ def quality_and_speed(result: CompareResult) -> str:
     fastest = _round_up(1.08 * max(speed for _, speed, _, _ in known)) if known else 1.0
     axes = _Axes((0.0, fastest), (0.0, 1.0), "sentences per second", "ten nearest shared")
     drawn = axes.drawn(_ticks(0.0, fastest), _ticks(0.0, 1.0))
+    places = [(axes.x(speed), axes.y(quality)) for _, speed, quality, _ in known]
     taken: list[tuple[float, float]] = []
-    for name, speed, quality, color in known:
-        x, y = axes.x(speed), axes.y(quality)
+    for (name, _, _, color), (x, y) in zip(known, places, strict=True):
         is_left = x < (LEFT + WIDTH) / 2
         line = y + (16 if y < TOP + 20 else 4)
-        # a name moves down until it stands clear of the others
-        while any(abs(line - other) < 13 and is_left == side for other, side in taken):
-            line += 13
+        # a name moves down until it stands clear of the other names and points
+        dots = [(other_y + 4, other_x > x) for other_x, other_y in places if (other_x, other_y) != (x, y)]
+        while any(abs(line - other) < 13 and is_left == side for other, side in (*taken, *dots)):
+            line += 1
         taken.append((line, is_left))
         shown = name if len(name) <= 24 else f"…{name[-23:]}"
         anchor, at = ("start", x + 9) if is_left else ("end", x - 9)
         drawn += f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5.5" style="fill:var(--{color})"/>'
-        drawn += f'<text class="name" x="{at:.1f}" y="{line:.1f}" text-anchor="{anchor}">{escape(shown)}</text>'
+        where = f'x="{at:.1f}" y="{line:.1f}" text-anchor="{anchor}"'
+        drawn += f'<text {where} style="fill:var(--{color})">{escape(shown)}</text>'
     return _svg("Quality against speed", drawn)
 
 

@@ -1,13 +1,17 @@
-"""Cut a shallow student out of a deep model: keep some of its layers, with their weights."""
+"""Cut a shallow student out of a deep model: keep some of its layers, with their weights. Or end it in others."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from distilcse_cli.errors import ModelError, UsageError
+from distilcse_cli.models.pooling import Dense
+
+if TYPE_CHECKING:
+    from distilcse_cli.models.encoder import SentenceEncoder
 
 _LAYER_LISTS = ("encoder.layer", "transformer.layer", "layers")
 """Where the layers are: BERT, RoBERTa and MPNet; DistilBERT; ModernBERT."""
@@ -93,3 +97,18 @@ def _check(keep: Sequence[int], num_layers: int, model_type: str) -> None:
     for index in _ALWAYS_KEPT.get(model_type, ()):
         if index not in keep:
             raise UsageError(f"--keep-layers {given}: a {model_type} has to keep its layer {index}", hint=hint)
+
+
+def with_dense(encoder: "SentenceEncoder", dense: Iterable[Dense], *, normalize: bool) -> "SentenceEncoder":
+    """An encoder that shares all other weights, with these dense layers after its pooling."""
+    return type(encoder)(
+        encoder.backbone,
+        encoder.tokenizer,
+        pooling=encoder.pooling,
+        dense=dense,
+        normalize=normalize,
+        max_length=encoder.max_length,
+        source=encoder.source,
+        prompts=encoder.prompts,
+        reads_padding=encoder.reads_padding,
+    )

@@ -23,6 +23,7 @@ from distilcse_cli.models.folder import save_student
 from distilcse_cli.models.pooling import Dense
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.ridge import ridge_map
+from distilcse_cli.models.surgery import with_dense
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.serving.settings import AlignSettings
 from distilcse_cli.teacher.neighbours import nearest, shared
@@ -102,7 +103,7 @@ def align(
     if before is not None and not after.is_better_than(before):
         raise VerdictError(
             f"{reference.ref} is no better aligned to {store.folder}: {after}; as it is: {before}",
-            hint="nothing is written; try more --sentences",
+            hint="nothing is written; use the student as it is, or try more --sentences",
         )
     report = AlignReport(
         folder=out,
@@ -140,17 +141,7 @@ def with_map(encoder: SentenceEncoder, weight: np.ndarray, bias: np.ndarray, *, 
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(weight))
         linear.bias.copy_(torch.from_numpy(bias))
-    return SentenceEncoder(
-        encoder.backbone,
-        encoder.tokenizer,
-        pooling=encoder.pooling,
-        dense=[*dense, Dense(linear, "Identity")],
-        normalize=normalize,
-        max_length=encoder.max_length,
-        source=encoder.source,
-        prompts=encoder.prompts,
-        reads_padding=encoder.reads_padding,
-    )
+    return with_dense(encoder, [*dense, Dense(linear, "Identity")], normalize=normalize)
 
 
 def _split(store: EmbeddingStore, settings: AlignSettings) -> tuple[np.ndarray, np.ndarray]:

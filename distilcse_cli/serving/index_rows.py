@@ -80,7 +80,7 @@ def rows_of_array(
     Raises:
         DataError: the file is no array of rows, or the rows are not those of these sentences and this model.
     """
-    rows = _open_array(path)
+    rows = open_array(path)
     wanted = set(np.linspace(0, len(rows) - 1, _SAMPLE).astype(int).tolist())
     sample: dict[int, str] = {}
     num_lines = 0
@@ -116,7 +116,13 @@ def _other_model(path: Path, reference: ModelRef, found: str) -> DataError:
     )
 
 
-def _open_array(path: Path) -> np.ndarray:
+def open_array(path: Path) -> np.ndarray:
+    """The (N, D) rows of a `.npy` file as a memory map.
+
+    Raises:
+        UsageError: it is no `.npy` file.
+        DataError: it cannot be read, is damaged, or holds something else.
+    """
     if path.suffix.lower() != ".npy":
         hint = "distilcse encode --out FILE.npy writes one"
         raise UsageError(f"{path} is neither an embedding store nor a .npy file", hint=hint)

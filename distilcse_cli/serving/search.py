@@ -18,6 +18,7 @@ from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.serving.index_folder import OpenedIndex, unit_rows
+from distilcse_cli.serving.index_rows import open_array
 from distilcse_cli.serving.recall import recall_of, sample_rows, without_own
 from distilcse_cli.serving.settings import SearchSettings
 from distilcse_cli.teacher.neighbours import nearest_with_cosines
@@ -26,6 +27,11 @@ from distilcse_cli.teacher.store import open_store
 
 _QUERY_PROMPT = "query"
 """The prompt that sentence-transformers' `encode_query` takes, too."""
+_SAMPLE = 100
+_SAMPLE_RESULTS = 10
+_SAME_COSINE = 0.999
+_LEAST_SHARE = 0.2
+"""Of the sampled rows, which find themselves. Among other rows nearly none do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,8 +202,19 @@ def _rows_of(index: OpenedIndex, rows: Path | None) -> np.ndarray:
     if not place.exists():
         hint = "name the store or the array with --rows"
         raise DataError(f"{index.folder} was made from {place}, which does not exist", hint=hint)
-    stored = open_store(place).embeddings if place.is_dir() else np.load(place, mmap_mode="r", allow_pickle=False)
+    stored = open_store(place).embeddings if place.is_dir() else open_array(place)
     if stored.shape != (index.manifest["num_rows"], index.manifest["width"]):
         shape = (index.manifest["num_rows"], index.manifest["width"])
         raise DataError(f"{place} holds {stored.shape}, but {index.folder} was made from {shape}", hint="make it again")
+    if not _are_same(index, stored):
+        hint = "name the store or the array it was made from with --rows, or make the index again"
+        raise DataError(f"{place} holds other rows than {index.folder} was made from", hint=hint)
     return stored
+
+
+def _are_same(index: OpenedIndex, stored: np.ndarray) -> bool:
+    """Whether searches for some of the rows find such rows where they are stored; coarse codes miss some."""
+    queries = unit_rows(stored[sample_rows(len(index), _SAMPLE)])
+    found = index.search(queries, min(_SAMPLE_RESULTS, 1 + len(index) // 10))[0]
+    cosines = np.einsum("qd,qkd->qk", queries, unit_rows(stored[found.ravel()]).reshape(*found.shape, -1))
+    return float((cosines > _SAME_COSINE).any(axis=1).mean()) >= _LEAST_SHARE

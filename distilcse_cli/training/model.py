@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.pooling import Dense
 from distilcse_cli.models.ridge import cosine_map
+from distilcse_cli.models.surgery import with_dense
 
 PROJECTION_ROWS = 4096
 """Sentences to which a projection is fitted before training."""
@@ -98,14 +99,5 @@ class StudentModel(nn.Module):
         encoder = self.encoder
         if self.projection is None or not self._keeps_projection:
             return encoder
-        return SentenceEncoder(
-            encoder.backbone,
-            encoder.tokenizer,
-            pooling=encoder.pooling,
-            dense=[*(encoder.dense or ()), Dense(self.projection, "Identity")],
-            normalize=encoder.normalize,
-            max_length=encoder.max_length,
-            source=encoder.source,
-            prompts=encoder.prompts,
-            reads_padding=encoder.reads_padding,
-        ).train(encoder.training)
+        dense = [*(encoder.dense or ()), Dense(self.projection, "Identity")]
+        return with_dense(encoder, dense, normalize=encoder.normalize).train(encoder.training)

@@ -188,9 +188,10 @@ class DistillSettings(TrainSettings):
             choices=SPACES,
         ),
     ] = "own"
-    lr: float = 1e-3
+    batch_size: int = 64
+    lr: float = 5e-4
     logit_scale: float = math.e
-    eval_every: int = 200
+    eval_every: int = 400
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,8 +20,8 @@ from distilcse_cli.data.corpus import prepare_corpus
 from distilcse_cli.errors import DataError, UsageError, VerdictError
 from distilcse_cli.evaluation import compare as comparing
 from distilcse_cli.evaluation.compare import compare
-from distilcse_cli.evaluation.compared import CompareResult
-from distilcse_cli.evaluation.html_report import page
+from distilcse_cli.evaluation.compared import LABELS, CompareResult
+from distilcse_cli.evaluation.html_report import MEANINGS, page
 from distilcse_cli.evaluation.labelled import RetrievalData, ScoredPairs
 from distilcse_cli.evaluation.settings import CompareSettings
 from distilcse_cli.evaluation.verdict import GATE, METRICS, faults
@@ -209,6 +209,9 @@ def test_the_page_is_whole_loads_nothing_and_escapes_every_text(teacher: ModelRe
     assert text.count("<circle ") == 3
     assert "prefers-color-scheme: dark" in text
     assert text.count("<dt>shared</dt>") == 100
+    assert set(MEANINGS) == set(LABELS)
+    assert "<code>spearman_near</code>" in text
+    assert "<code>ndcg10</code>" not in text  # was not measured
     assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;" in page(_with_hostile_sentence(result))
 
 

@@ -267,3 +267,9 @@ def test_a_check_needs_the_rows_that_the_index_was_made_from(index: Path, tmp_pa
     np.save(tmp_path / "rows.npy", np.ones((2, 16), np.float32))
     with pytest.raises(DataError, match=r"holds \(2, 16\), but"):
         check_index(opened, 10, SearchSettings(k=2))
+    np.save(tmp_path / "rows.npy", np.load(tmp_path / "moved.npy")[::-1])
+    with pytest.raises(DataError, match=r"rows\.npy holds other rows than"):
+        check_index(opened, 10, SearchSettings(k=2))
+    (tmp_path / "rows.npy").write_bytes((tmp_path / "moved.npy").read_bytes()[:-8])
+    with pytest.raises(DataError, match=r"rows\.npy is damaged or no array"):
+        check_index(opened, 10, SearchSettings(k=2))
