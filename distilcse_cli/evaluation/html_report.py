@@ -53,14 +53,16 @@ svg .same { stroke: var(--soft); stroke-dasharray: 4 4; }
   .4em; background: var(--of); }
 ol.worst { margin: 0; padding: 0; list-style: none; counter-reset: n; display: grid; gap: .6rem; }
 ol.worst li { background: var(--card); border-radius: 6px; padding: .5rem .8rem; }
-ol.worst dl, dl.meanings { margin: .3rem 0 0; display: grid; grid-template-columns: auto 1fr; gap: .15rem .7rem;
+ol.worst dl { margin: .3rem 0 0; display: grid; grid-template-columns: auto 1fr; gap: .15rem .7rem;
   font-size: .875rem; }
+dl.meanings { margin: .3rem 0 0; font-size: .875rem; }
 dt { color: var(--soft); }
 dd { margin: 0; }
+.meanings dd { margin-bottom: .4rem; }
 summary { cursor: pointer; padding: .3rem 0; }
 """
-_SHARE = "share, 0 to 1, of the teacher's {} nearest sentences that the student names, too, searching its own vectors"
-_ASYMMETRIC = "the same where the student's query searches the teacher's vectors"
+_SHARE = "share, 0 to 1, of the teacher's {} that the student names, too, searching its own vectors"
+_ASYMMETRIC = "the same, but the student's query searches the teacher's vectors, as with an index that you keep"
 _RECALL = "share, 0 to 1, of a query's right documents that are among the first {}, mean over your queries"
 MEANINGS = {
     "num_layers": "transformer layers",
@@ -74,9 +76,9 @@ MEANINGS = {
     "spearman": "rank correlation, up to 1, of the cosines by teacher and student, of random and near pairs together",
     "spearman_random": "the same of random pairs: are topics told apart as the teacher does?",
     "spearman_near": "the same of near pairs: are close sentences ranked as the teacher does?",
-    "shared1": _SHARE.format("one"),
-    "shared10": _SHARE.format("ten"),
-    "shared100": _SHARE.format("hundred"),
+    "shared1": _SHARE.format("nearest sentences"),
+    "shared10": _SHARE.format("ten nearest"),
+    "shared100": _SHARE.format("hundred nearest"),
     "asymmetric1": _ASYMMETRIC,
     "asymmetric10": _ASYMMETRIC,
     "asymmetric100": _ASYMMETRIC,
