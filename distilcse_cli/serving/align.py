@@ -22,7 +22,7 @@ from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.folder import save_student
 from distilcse_cli.models.pooling import Dense
 from distilcse_cli.models.reference import ModelRef
-from distilcse_cli.models.ridge import ridge_map
+from distilcse_cli.models.ridge import cosine_map, ridge_map
 from distilcse_cli.models.surgery import with_dense
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.serving.settings import AlignSettings
@@ -97,7 +97,9 @@ def align(
     embedder = Embedder(encoder, runtime, EncodeSettings(normalize=False))
     vectors, rows = embedder.sentences(_sentences(store, chosen)), store.embeddings[chosen].astype(np.float32)
     fit, judge = np.searchsorted(chosen, fitted), np.searchsorted(chosen, held_out)
-    weight, bias = ridge_map(vectors[fit], rows[fit])
+    # rows of length 1 say nothing about the length of the vectors before the scaling
+    fitting = cosine_map if store.manifest["normalized"] else ridge_map
+    weight, bias = fitting(vectors[fit], rows[fit])
     before = _measure(vectors[judge], rows[judge]) if vectors.shape == rows.shape else None
     after = _measure(vectors[judge] @ weight.T + bias, rows[judge])
     if before is not None and not after.is_better_than(before):

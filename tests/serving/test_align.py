@@ -34,10 +34,10 @@ def make_store(student: ModelRef, tmp_path: Path) -> Callable[..., EmbeddingStor
     """`make_store(weight, bias)`: rows that are a linear map of the student's own vectors."""
     vectors = Embedder(student.load(), CPU, EncodeSettings()).sentences(SENTENCES)
 
-    def make(weight: np.ndarray, bias: np.ndarray, *, normalized: bool = False) -> EmbeddingStore:
+    def make(weight: np.ndarray, bias: np.ndarray, *, normalized: bool = False, noise: float = 0.0) -> EmbeddingStore:
         folder = tmp_path / "store"
         folder.mkdir()
-        rows = vectors @ weight.T + bias
+        rows = vectors @ weight.T + bias + noise * np.random.default_rng(3).normal(size=(len(vectors), len(weight)))
         if normalized:
             rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         np.save(folder / "embeddings.npy", rows.astype(np.float32))
@@ -66,6 +66,18 @@ def test_a_teacher_that_is_a_linear_map_of_the_student_is_found(
     made = Embedder(aligned.load(), CPU, EncodeSettings()).sentences(SENTENCES[:50])
     np.testing.assert_allclose(made, store.embeddings[:50], atol=0.05)
     assert declared_space(tmp_path / "aligned") == Space("big", "a" * 64)
+
+
+def test_few_sentences_are_enough_where_only_directions_count(
+    student: ModelRef, make_store: Callable[..., EmbeddingStore], tmp_path: Path
+) -> None:
+    # the rows have length 1 and the student's vectors have not: the map must not have to learn that first
+    draw = np.random.default_rng(2)
+    near = np.eye(16) + 0.05 * draw.normal(size=(16, 16))
+    store = make_store(near, np.zeros(16), normalized=True, noise=0.3)
+    report = align(student, store, tmp_path / "aligned", AlignSettings(sentences=24, held_out=100), CPU)
+    assert report.before is not None
+    assert report.after.mean_cosine > report.before.mean_cosine
 
 
 def test_what_is_no_better_is_not_written(
