@@ -126,7 +126,7 @@ def test_interrupted_it_saves_after_the_step_and_says_how_to_resume(
 
 def test_other_settings_are_refused_by_name_with_both_values(interrupted: Job) -> None:
     other = interrupted.to(interrupted.out, lr=3e-3, bank_size=40)
-    with pytest.raises(UsageError, match=r"lr was 0\.001, is 0\.003; bank_size was 50, is 40"):
+    with pytest.raises(UsageError, match=r"lr was 0\.0005, is 0\.003; bank_size was 50, is 40"):
         other.run(resume=True)
 
 
