@@ -8,6 +8,8 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
+from distilcse_cli.models.backbone import quiet_transformers
+
 ARCHITECTURES = ("bert", "roberta", "distilbert", "mpnet", "modernbert")
 WORDS = (
     *("the", "a", "of", "to", "and", "in", "on", "is", "was", "cat", "dog", "man", "woman", "child", "house"),
@@ -27,7 +29,8 @@ def make_tiny(
         for parameter in model.parameters():
             if parameter.ndim == 2:
                 parameter.normal_(std=0.2)
-    model.save_pretrained(folder)
+    with quiet_transformers():  # its progress bar would stand in what a test captures
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -70,9 +70,19 @@ def space_of_model(reference: "ModelRef", encoder: "SentenceEncoder") -> Space:
         reference: the model as named.
         encoder: what `reference.load` gave.
     """
-    is_as_saved = reference.pooler is reference.keep_layers is reference.prompt is reference.prompt_name is None
+    is_as_saved = reference.keep_layers is reference.prompt is reference.prompt_name is None and _own_pooling(reference)
     declared = declared_space(reference.locate()) if is_as_saved else None
     return declared or own_space(encoder)
+
+
+def _own_pooling(reference: "ModelRef") -> bool:
+    """Whether a model is pooled as its folder says."""
+    from distilcse_cli.models.layout import read_layout
+
+    if reference.pooler is None:
+        return True
+    folder = reference.locate()
+    return folder.is_dir() and read_layout(folder).pooling == reference.pooler
 
 
 def require_space(reference: "ModelRef", encoder: "SentenceEncoder", space: Space, *, prompt: str, what: str) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from distilcse_cli.errors import DataError, UsageError
+from distilcse_cli.models.encoder import load_encoder
+from distilcse_cli.models.folder import save_student
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.teacher.space import Space, declared_space, own_space, require_space, space_of_model, space_of_store
 
@@ -31,6 +33,14 @@ def test_a_students_space_is_the_one_it_declares_as_long_as_it_is_read_as_it_was
         reference = ModelRef(ref=str(student), **settings)  # type: ignore[arg-type]
         encoder = reference.load()
         assert space_of_model(reference, encoder) == (expected or own_space(encoder))
+
+
+def test_to_name_a_students_own_pooling_changes_nothing(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    settings = {"result": {"space": TEACHER.as_dict()}}
+    save_student(load_encoder(str(tiny("bert")), pooler="avg"), tmp_path / "student", card="", settings=settings)
+    for pooler, is_as_saved in (("avg", True), ("weighted_mean", False)):
+        reference = ModelRef(ref=str(tmp_path / "student"), pooler=pooler)
+        assert (space_of_model(reference, reference.load()) == TEACHER) is is_as_saved
 
 
 @pytest.mark.parametrize("record", [{}, {"result": {}}, {"result": None}, {"result": {"space": None}}])
