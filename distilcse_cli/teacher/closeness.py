@@ -6,13 +6,12 @@ be memory maps of any length.
 Shape letters: N sentences, D teacher width, S student width, Q queries, P pairs, K neighbours of a query.
 """
 
-import mmap
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from distilcse_cli.teacher.agreement import unit_rows
-from distilcse_cli.teacher.neighbours import nearest, shared
+from distilcse_cli.teacher.neighbours import give_back, nearest, shared
 
 NEAREST = (1, 10, 100)
 """Numbers of neighbours whose shared part is measured."""
@@ -71,7 +70,6 @@ def draw_sample(teacher: np.ndarray, *, num_queries: int, num_pairs: int, seed: 
     # the second one of a pair is any of the others
     second = (first + 1 + draw.integers(num_rows - 1, size=num_pairs)) % num_rows
     found = nearest(teacher[queries], teacher, min(max(NEAREST), num_rows - 1), leave_out=queries)
-    _give_back(teacher)
     return Sample(queries=queries, random_pairs=np.stack([first, second], axis=1), nearest=found)
 
 
@@ -147,7 +145,7 @@ def look(rows: np.ndarray, sample: Sample, *, is_teacher: bool = False) -> Looks
     queries = unit_rows(rows[sample.queries])
     count = sample.nearest.shape[1]
     own = sample.nearest if is_teacher else nearest(queries, rows, count, leave_out=sample.queries)
-    _give_back(rows)
+    give_back(rows)
     return Looks(
         random_cosines=random,
         near_cosines=near,
@@ -179,7 +177,6 @@ def closeness(student: np.ndarray, teacher: np.ndarray, own: Looks, theirs: Look
     same_width = student.shape[1] == teacher.shape[1]
     count = sample.nearest.shape[1]
     crossed = nearest(student[sample.queries], teacher, count, leave_out=sample.queries) if same_width else None
-    _give_back(teacher)
     return Closeness(
         spearman=rank_correlation(*(np.append(one.random_cosines, one.near_cosines) for one in (own, theirs))),
         spearman_random=rank_correlation(own.random_cosines, theirs.random_cosines),
@@ -235,11 +232,6 @@ def _mean_cosine(student: np.ndarray, teacher: np.ndarray) -> float:
     for start in range(0, len(student), _PAIRS_AT_ONCE):
         part = slice(start, start + _PAIRS_AT_ONCE)
         total += float((unit_rows(student[part]) * unit_rows(teacher[part])).sum(dtype=np.float64))
+        give_back(student)
+        give_back(teacher)
     return total / len(student)
-
-
-def _give_back(rows: np.ndarray) -> None:
-    """Give back the memory of those pages of a map that were read: they count as the process's."""
-    array = rows if isinstance(rows, np.memmap) else rows.base
-    if isinstance(array, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
-        array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 Shape letters: Q queries, N rows, D width, k neighbours.
 """
 
+import mmap
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 _QUERIES = 1024
-_CHUNK_BYTES = 64 << 20
+_CHUNK_BYTES = 16 << 20
 """Most bytes of a chunk of rows, and of its cosines with a chunk of queries. About five of them are in memory."""
 
 
@@ -45,6 +46,7 @@ def nearest_with_cosines(
     best = torch.full((len(queries), k), -torch.inf)
     numbers = torch.zeros((len(queries), k), dtype=torch.int64)
     for first, chunk in _chunks(rows, _CHUNK_BYTES // (4 * max(rows.shape[1], _QUERIES))):
+        give_back(rows)
         for start, some in _chunks(queries, _QUERIES):
             cosines = some @ chunk.T
             if leave_out is not None:
@@ -74,6 +76,13 @@ def shared(a: np.ndarray, b: np.ndarray) -> float:
         raise ValueError(f"{a.shape} and {b.shape}: two equal shapes, with numbers in them")
     both = np.sort(np.concatenate([a, b], axis=1), axis=1)
     return float(((both[:, 1:] == both[:, :-1]) & (both[:, 1:] >= 0)).sum() / a.size)
+
+
+def give_back(rows: np.ndarray) -> None:
+    """Give back the pages of a memory map that were read: they count as the process's memory. Other arrays stay."""
+    array = rows if isinstance(rows, np.memmap) else rows.base
+    if isinstance(array, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
 def _chunks(rows: np.ndarray, size: int) -> Iterator[tuple[int, Tensor]]:
