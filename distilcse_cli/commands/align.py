@@ -7,7 +7,7 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.commands.outputs import require_free, require_outside, require_utf8
+from distilcse_cli.commands.outputs import require_new_folder
 from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.serving.settings import AlignSettings, QueryMachine
 from distilcse_cli.setting import DATA, OUTPUT
@@ -40,9 +40,7 @@ def align(
 
     Exits with 7 if the student is no better with the map.
     """
-    require_utf8(out)
-    require_free(out)
-    require_outside(out, student, to, model_options.base, model_options.tokenizer)
+    require_new_folder(out, student, to, model_options.base, model_options.tokenizer)
 
     from distilcse_cli.runtime import choose_runtime
     from distilcse_cli.serving.align import align as run

@@ -8,7 +8,7 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.commands.outputs import require_free, require_outside, require_utf8
+from distilcse_cli.commands.outputs import require_new_folder
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.errors import UsageError
 from distilcse_cli.setting import DATA, OUTPUT, check, settings_of
@@ -59,9 +59,7 @@ def convert(
     """Turn a file of weights into a model folder, or a model folder into a smaller one."""
     if (settings.vocab_size is None) != (not corpus):
         raise UsageError("--vocab-size and --corpus go together", hint="such as --vocab-size 16000 --corpus FILE")
-    require_utf8(out)
-    require_free(out)
-    require_outside(out, weights, model_options.base, model_options.tokenizer, *(corpus or ()))
+    require_new_folder(out, weights, model_options.base, model_options.tokenizer, *(corpus or ()))
 
     from distilcse_cli.models.convert import convert as run
 

@@ -7,7 +7,7 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.commands.outputs import require_free, require_outside, require_utf8
+from distilcse_cli.commands.outputs import require_new_folder
 from distilcse_cli.errors import UsageError
 from distilcse_cli.setting import MODELS, OUTPUT
 
@@ -46,9 +46,7 @@ def export(
         raise UsageError("the form to export is not named", hint="--asymmetric")
     if teacher is None:
         raise UsageError("--asymmetric needs the model of the documents", hint="name it with --teacher REF")
-    require_utf8(out)
-    require_free(out)
-    require_outside(out, student, teacher, model_options.base, model_options.tokenizer)
+    require_new_folder(out, student, teacher, model_options.base, model_options.tokenizer)
 
     from distilcse_cli.serving.router_folder import export_router
 

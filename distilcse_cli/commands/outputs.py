@@ -95,6 +95,17 @@ def _has_scores(file: Path) -> bool:
     return isinstance(scores.get("results"), list) or (isinstance(settings, dict) and "aggregation" in settings)
 
 
+def require_new_folder(out: Path, *inputs: str | Path | None) -> None:
+    """Check that a model can be saved as the new folder `out`, and that none of the inputs is or holds it.
+
+    Raises:
+        UsageError, DataError: as from `require_utf8`, `require_free` and `require_outside`.
+    """
+    require_utf8(out)
+    require_free(out)
+    require_outside(out, *inputs)
+
+
 def require_student_out(out: Path, *inputs: str | Path | None) -> None:
     """Check that a student can be trained into `out`: folders of a run can be made there, and none of them is read.
 

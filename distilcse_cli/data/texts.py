@@ -58,3 +58,17 @@ def in_batches(texts: Iterable[str]) -> Iterator[list[str]]:
             batch, num_characters = [], 0
     if batch:
         yield batch
+
+
+def sentences_at(sentences: Iterable[str], rows: Iterable[int]) -> list[str]:
+    """The sentences of some rows, in the order of `rows`, found in one pass. A `Corpus` with offsets has `take`.
+
+    Raises:
+        IndexError: there are fewer sentences.
+    """
+    order = [int(row) for row in rows]
+    wanted = set(order)
+    found = {row: sentence for row, sentence in enumerate(sentences) if row in wanted}
+    if len(found) < len(wanted):
+        raise IndexError(f"row {min(wanted - found.keys())} of {max(found, default=-1) + 1} sentences or more")
+    return [found[row] for row in order]

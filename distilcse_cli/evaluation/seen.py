@@ -17,11 +17,12 @@ import numpy as np
 
 from distilcse_cli import console
 from distilcse_cli.config import CorpusSettings, EncodeSettings, data_home
+from distilcse_cli.data.texts import sentences_at
 from distilcse_cli.evaluation.compared import Disagreement
 from distilcse_cli.evaluation.report import short_name
 from distilcse_cli.evaluation.scoring import model_facts
 from distilcse_cli.evaluation.settings import CompareSettings
-from distilcse_cli.evaluation.teacher_side import TeacherSide, prepare_teacher, sentences_at
+from distilcse_cli.evaluation.teacher_side import TeacherSide, prepare_teacher
 from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import Runtime

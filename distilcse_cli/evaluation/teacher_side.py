@@ -12,6 +12,7 @@ import numpy as np
 from distilcse_cli.config import CorpusSettings, data_home
 from distilcse_cli.data.corpus import Corpus, CorpusReport, prepare_corpus
 from distilcse_cli.data.npy import NpyWriter, open_map
+from distilcse_cli.data.texts import sentences_at
 from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.files import MAKE_ROOM, sha256_file
 from distilcse_cli.models.reference import ModelRef
@@ -137,10 +138,3 @@ def _rows_of(corpus: Corpus, store: EmbeddingStore, stored: Corpus, held: ExitSt
         return open_map(folder / "rows.npy")
     except OSError as error:
         raise DataError(f"cannot write to {data_home()}: {error.strerror}", hint=MAKE_ROOM) from error
-
-
-def sentences_at(corpus: Corpus, rows: Sequence[int] | np.ndarray) -> list[str]:
-    """The sentences of some rows, in the order of `rows`, found in one pass through the file."""
-    wanted = {int(row) for row in rows}
-    found = {row: sentence for row, sentence in enumerate(corpus) if row in wanted}
-    return [found[int(row)] for row in rows]

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from distilcse_cli import __version__
 from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.corpus import open_corpus, prepare_corpus
@@ -15,7 +13,7 @@ from distilcse_cli.errors import UsageError
 from distilcse_cli.files import sha256_file
 from distilcse_cli.models.backbone import num_embeddings
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.folder import save_student
+from distilcse_cli.models.folder import save_student, versions
 from distilcse_cli.models.reference import ModelRef, find_weights
 from distilcse_cli.models.vocabulary import SmallVocabulary, cut_to_corpus
 
@@ -96,11 +94,9 @@ def convert(
 
 
 def _settings(report: Conversion, model: ModelRef) -> dict[str, Any]:
-    import transformers
-
     return {
         "stage": "convert",
-        "versions": {"distilcse": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+        "versions": versions(),
         "base": model.base,
         "tokenizer": model.tokenizer,
         "result": report.as_dict(),

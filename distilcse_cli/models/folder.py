@@ -19,12 +19,21 @@ from typing import Any
 
 import torch
 
+from distilcse_cli import __version__
 from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.files import atomic_folder, write_json
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.pooling import FIRST_TOKEN, MEAN, POOLINGS, Dense, layer_weights
 from distilcse_cli.models.static import is_static
 
+FRONT_MATTER = """---
+library_name: sentence-transformers
+tags:
+- sentence-similarity
+- distilcse
+---
+"""
+"""How a model card begins that says nothing of a training."""
 _MODULE_TYPES = "sentence_transformers.models."
 """Module names that every version of sentence-transformers from 2 on finds."""
 
@@ -69,6 +78,19 @@ def save_student(
         (target / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
         for path in beside:
             (shutil.copytree if path.is_dir() else shutil.copyfile)(path, target / path.name)
+
+
+def versions() -> dict[str, str]:
+    """Of what made a folder, for its `distilcse.json`."""
+    import transformers
+
+    return {"distilcse": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def versions_for_others() -> dict[str, str]:
+    """The same in the words of sentence-transformers, for `config_sentence_transformers.json`."""
+    made_by = versions()
+    return {"transformers": made_by["transformers"], "pytorch": made_by["torch"]}
 
 
 def _save_backbone(encoder: SentenceEncoder, target: Path, dtype: str) -> None:
@@ -198,9 +220,7 @@ def _transformer_config(encoder: SentenceEncoder) -> dict[str, Any]:
 
 
 def _sentence_transformers_config(encoder: SentenceEncoder) -> dict[str, Any]:
-    import transformers
-
     return {
-        "__version__": {"transformers": transformers.__version__, "pytorch": torch.__version__},
+        "__version__": versions_for_others(),
         **encoder.prompts.as_dict(),
     }

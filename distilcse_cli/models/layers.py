@@ -79,7 +79,7 @@ def rank_subsets(
 
 
 def require_layers(encoder: SentenceEncoder, num_layers: int) -> None:
-    """Check that a student of so many layers can be cut out of an encoder; raises as `rank_subsets` does."""
+    """Check that a student of that many layers can be cut out of an encoder; raises as `rank_subsets` does."""
     num_all = len(layers_of(encoder.backbone))
     if num_layers > num_all:
         hint = "leave --layers out to keep them all"

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distilcse_cli.models.sizes import safetensors_header
+
 _CONFIG = {
     "vocab_size": 30522,
     "hidden_size": 768,
@@ -41,7 +43,6 @@ _PLAIN = {
 }
 """Fields of config.json, and the values that mean BERT as we compute it; None: not there."""
 _FLOATS = ("F32", "F16", "BF16")
-_LONGEST_HEADER = 1 << 24
 
 
 def light_backbone(folder: Path) -> "LightBert | None":
@@ -50,8 +51,11 @@ def light_backbone(folder: Path) -> "LightBert | None":
     if config is None or (folder / "adapter_config.json").exists():
         return None
     weights = folder / "model.safetensors"
-    header = _header(weights)
-    if header is None or len(header) < config.num_hidden_layers:  # a configuration may claim millions of layers
+    try:
+        header = safetensors_header(weights)
+    except (OSError, ValueError, RecursionError):
+        return None
+    if len(header) < config.num_hidden_layers:  # a configuration may claim millions of layers
         return None
     model = LightBert(config)
     named = _names_in_file(header, {name: list(tensor.shape) for name, tensor in model.state_dict().items()})
@@ -95,15 +99,6 @@ def _names_in_file(header: Mapping[str, Any], shapes: Mapping[str, list[int]]) -
         return None
     fits = all(header[own[name]]["dtype"] in _FLOATS and header[own[name]]["shape"] == shapes[name] for name in own)
     return own if fits else None
-
-
-def _header(path: Path) -> dict[str, Any] | None:
-    try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            return json.loads(file.read(size)) if size <= _LONGEST_HEADER else None
-    except (OSError, ValueError):
-        return None
 
 
 def read_object(path: Path) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ import numpy as np
 PENALTIES = tuple(10.0**power for power in range(-6, 3))
 """Tried where none is given, in units of the mean variance of the source's columns."""
 _EVERY = 5
-"""One row in so many is held out to choose the penalty."""
+"""Every fifth row is held out to choose the penalty."""
 
 
 def ridge_map(source: np.ndarray, target: np.ndarray, penalty: float | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -69,6 +69,21 @@ def require_plausible_weights(folder: Path, config: Any) -> None:
         )
 
 
+def safetensors_header(file: Path) -> dict[str, Any]:
+    """What a file of safetensors says of its tensors, by name, read without the tensors.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError, RecursionError: it has no such header.
+    """
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(min(length, file.stat().st_size)))
+    if not isinstance(header, dict) or not all(isinstance(entry, dict) for entry in header.values()):
+        raise ValueError("no header of safetensors")
+    return header
+
+
 def _weights(folder: Path) -> Iterator[Path]:
     for pattern in ("*.safetensors", "pytorch_model*.bin"):
         yield from (file for file in folder.glob(pattern) if file.is_file())
@@ -78,10 +93,8 @@ def _num_tensors(file: Path) -> int:
     """Tensors of a file of weights, or more."""
     try:
         if file.suffix == ".safetensors":
-            with file.open("rb") as opened:
-                length = int.from_bytes(opened.read(8), "little")
-                return len(json.loads(opened.read(min(length, file.stat().st_size))))
+            return len(safetensors_header(file))
         with zipfile.ZipFile(file) as archive:
             return len(archive.namelist())
-    except (OSError, ValueError, RecursionError, TypeError, zipfile.BadZipFile):
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile):
         return file.stat().st_size // _SMALLEST_TENSOR

@@ -16,10 +16,11 @@ from torch import nn
 from distilcse_cli import __version__, console
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.every_line import lines
+from distilcse_cli.data.texts import sentences_at
 from distilcse_cli.errors import DataError, VerdictError
 from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.folder import save_student
+from distilcse_cli.models.folder import FRONT_MATTER, save_student, versions
 from distilcse_cli.models.pooling import Dense
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.ridge import cosine_map, ridge_map
@@ -161,12 +162,12 @@ def _split(store: EmbeddingStore, settings: AlignSettings) -> tuple[np.ndarray, 
 
 
 def _sentences(store: EmbeddingStore, rows: np.ndarray) -> list[str]:
-    """The sentences of these rows, whose numbers ascend."""
-    wanted = set(rows.tolist())
-    found = [line for number, line in enumerate(lines(store.sentences_path)) if number in wanted]
-    if len(found) != len(wanted):
-        raise DataError(f"{store.sentences_path} has fewer lines than its store rows", hint="extract it again")
-    return found
+    """The sentences of these rows."""
+    try:
+        return sentences_at(lines(store.sentences_path), rows)
+    except IndexError as error:
+        message = f"{store.sentences_path} has fewer lines than its store rows"
+        raise DataError(message, hint="extract it again") from error
 
 
 def _measure(vectors: np.ndarray, rows: np.ndarray) -> Fit:
@@ -178,12 +179,9 @@ def _measure(vectors: np.ndarray, rows: np.ndarray) -> Fit:
 
 
 def _facts(reference: ModelRef, store: EmbeddingStore, settings: AlignSettings, report: AlignReport) -> dict[str, Any]:
-    import transformers
-
-    versions = {"distilcse": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
     return {
         "stage": "align",
-        "versions": versions,
+        "versions": versions(),
         "student": {"reference": reference.ref},
         "store": {"folder": str(store.folder), "corpus_fingerprint": store.manifest.get("corpus_fingerprint")},
         "settings": asdict(settings),
@@ -192,13 +190,7 @@ def _facts(reference: ModelRef, store: EmbeddingStore, settings: AlignSettings, 
 
 
 def _card(encoder: SentenceEncoder, reference: ModelRef, report: AlignReport) -> str:
-    return f"""---
-library_name: sentence-transformers
-tags:
-- sentence-similarity
-- distilcse
----
-
+    return f"""{FRONT_MATTER}
 # {Path(reference.ref).name}, aligned to {report.space["name"]}
 
 A sentence encoder of {encoder.num_layers} layers whose vectors can be compared with those of {report.space["name"]}.

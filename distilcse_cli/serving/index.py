@@ -20,10 +20,11 @@ from distilcse_cli.data.prepared import SentenceWriter
 from distilcse_cli.errors import DataError, DeviceError, UsageError
 from distilcse_cli.files import MAKE_ROOM, atomic_folder
 from distilcse_cli.paths import folder_target
-from distilcse_cli.serving.index_folder import FORMAT_VERSION, INDEX, faiss_errors, ivf_of, require_faiss, unit_rows
+from distilcse_cli.serving.index_folder import FORMAT_VERSION, INDEX, faiss_errors, ivf_of, require_faiss
 from distilcse_cli.serving.index_rows import Rows
 from distilcse_cli.serving.recall import choose_nprobe
 from distilcse_cli.serving.settings import FLAT_ROWS, IndexSettings
+from distilcse_cli.teacher.neighbours import unit_rows
 
 _CHUNK_BYTES = 32 << 20
 _SAMPLE_PER_LIST = 64

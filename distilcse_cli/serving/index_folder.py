@@ -18,6 +18,7 @@ from distilcse_cli.data.cache import REMAKE, read_manifest
 from distilcse_cli.data.corpus import Corpus, CorpusReport
 from distilcse_cli.errors import DataError, DistilCSEError, UsageError
 from distilcse_cli.files import require_fields, sha256_file
+from distilcse_cli.teacher.neighbours import unit_rows
 from distilcse_cli.teacher.space import Space
 
 FORMAT_VERSION = 1
@@ -99,14 +100,6 @@ class OpenedIndex:
             ivf.nprobe = ivf.nlist
             cosines[short], rows[short] = self.faiss_index.search(unit[short], k)
         return rows, cosines
-
-
-def unit_rows(rows: np.ndarray) -> np.ndarray:
-    """(N, D) float32 copies of rows, each scaled to length 1; a row of zeros stays one."""
-    unit = np.array(rows, dtype=np.float32, order="C")
-    with np.errstate(invalid="ignore"):  # infinity becomes NaN
-        unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
-    return unit
 
 
 def open_index(folder: Path) -> OpenedIndex:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from distilcse_cli import console
-from distilcse_cli.serving.index_folder import ivf_of, unit_rows
-from distilcse_cli.teacher.neighbours import nearest_with_cosines
+from distilcse_cli.serving.index_folder import ivf_of
+from distilcse_cli.teacher.neighbours import nearest_with_cosines, unit_rows
 
 RESULTS = 10
 GOAL = 0.95

@@ -11,12 +11,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from distilcse_cli import __version__
 from distilcse_cli.files import RECORD, atomic_folder, write_json
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.folder import save_student
+from distilcse_cli.models.folder import FRONT_MATTER, save_student, versions_for_others
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.teacher.space import own_space, require_space
 
@@ -81,16 +79,14 @@ def _save_route(route: str, encoder: SentenceEncoder, target: Path, types: dict[
         (whole / module["path"]).rename(target / name)
     for file in _OF_THE_ROOT:
         (whole / file).unlink()
-    whole.rename(target / names[0])  # what is left is the Transformer
+    whole.rename(target / names[0])  # only the files of the Transformer are left in it
     types.update({name: module["type"] for name, module in zip(names, modules, strict=True)})
     return names
 
 
 def _root_config(queries: SentenceEncoder, documents: SentenceEncoder) -> dict[str, Any]:
-    import transformers
-
     return {
-        "__version__": {"transformers": transformers.__version__, "pytorch": torch.__version__},
+        "__version__": versions_for_others(),
         "prompts": {_QUERY: queries.prompts.used, _DOCUMENT: documents.prompts.used},
         # for `encode`, which takes the route of the documents
         "default_prompt_name": _DOCUMENT if documents.prompts.used else None,
@@ -99,13 +95,7 @@ def _root_config(queries: SentenceEncoder, documents: SentenceEncoder) -> dict[s
 
 
 def _card(student: ModelRef, teacher: ModelRef, width: int) -> str:
-    return f"""---
-library_name: sentence-transformers
-tags:
-- sentence-similarity
-- distilcse
----
-
+    return f"""{FRONT_MATTER}
 # {Path(student.ref).name} for queries, {Path(teacher.ref).name} for documents
 
 Queries go through a small student, documents through its teacher; both give {width} numbers in one space. Made by

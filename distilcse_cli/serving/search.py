@@ -17,11 +17,11 @@ from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import Runtime
-from distilcse_cli.serving.index_folder import OpenedIndex, unit_rows
+from distilcse_cli.serving.index_folder import OpenedIndex
 from distilcse_cli.serving.index_rows import open_array
 from distilcse_cli.serving.recall import recall_of, sample_rows, without_own
 from distilcse_cli.serving.settings import SearchSettings
-from distilcse_cli.teacher.neighbours import nearest_with_cosines
+from distilcse_cli.teacher.neighbours import nearest_with_cosines, unit_rows
 from distilcse_cli.teacher.space import require_space
 from distilcse_cli.teacher.store import open_store
 

@@ -7,7 +7,7 @@ from distilcse_cli.config import EncodeSettings, MachineSettings
 from distilcse_cli.setting import DATA, MACHINE, OUTPUT, Setting, check, settings_of
 
 FLAT_ROWS = 100_000
-"""Up to so many rows every row is compared with a query: exact, and fast enough."""
+"""Up to this number, a query is compared with every row: exact, and fast enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class SearchSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AlignSettings:
-    """Which rows of a store a student is aligned to, and by which it is judged."""
+    """Which rows of a store the map is fitted to, and which others judge it."""
 
     sentences: Annotated[int, Setting("Sentences of the store to fit the map on.", panel=DATA, at_least=20)] = 400
     held_out: Annotated[int, Setting("Other sentences of the store, to judge the map by.", panel=DATA, at_least=20)] = (

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from distilcse_cli.teacher.neighbours import nearest, shared
+from distilcse_cli.teacher.neighbours import nearest, shared, unit_rows
 
 NUM_NEIGHBORS = 10
 
@@ -58,9 +58,3 @@ def agreement(student: np.ndarray, teacher: np.ndarray) -> Agreement:
         neighbor_overlap=100 * shared(mine, theirs),
         mean_cosine=float((student * teacher).sum(axis=1).mean()) if same_width else None,
     )
-
-
-def unit_rows(rows: np.ndarray) -> np.ndarray:
-    """(N, D) float32 rows of length 1; a row of zeros stays."""
-    rows = rows.astype(np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

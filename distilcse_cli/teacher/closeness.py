@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from distilcse_cli.teacher.agreement import unit_rows
-from distilcse_cli.teacher.neighbours import give_back, nearest, shared
+from distilcse_cli.teacher.neighbours import give_back, nearest, shared, unit_rows
 
 NEAREST = (1, 10, 100)
 """Numbers of neighbours whose shared part is measured."""

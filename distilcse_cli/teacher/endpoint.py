@@ -85,7 +85,7 @@ class EmbeddingServer:
         self._client.close()
 
     def embed(self, sentences: list[str], first: int) -> Answer:
-        """Ask for the rows of sentences, a part at a time where the server refuses so many.
+        """Ask for the rows of sentences, in smaller parts where the server refuses all at once.
 
         Args:
             sentences: N texts, none of them empty.

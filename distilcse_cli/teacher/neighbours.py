@@ -78,6 +78,14 @@ def shared(a: np.ndarray, b: np.ndarray) -> float:
     return float(((both[:, 1:] == both[:, :-1]) & (both[:, 1:] >= 0)).sum() / a.size)
 
 
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """(N, D) float32 copies of rows, each scaled to length 1; a row of zeros stays one."""
+    unit = np.array(rows, dtype=np.float32, order="C")
+    with np.errstate(invalid="ignore"):  # infinity becomes NaN
+        unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
 def give_back(rows: np.ndarray) -> None:
     """Give back the pages of a memory map that were read: they count as the process's memory. Other arrays stay."""
     array = rows if isinstance(rows, np.memmap) else rows.base

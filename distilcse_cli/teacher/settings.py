@@ -106,7 +106,7 @@ class EndpointSettings:
             return host == "localhost" or host.endswith(".localhost")
 
     def cost(self, num_tokens: int | None) -> float | None:
-        """The price of so many tokens; None if it is not known."""
+        """The price of that many tokens; None if it is not known."""
         if num_tokens is None or self.price_per_million is None:
             return None
         return num_tokens * self.price_per_million / 1e6

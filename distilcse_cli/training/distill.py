@@ -75,7 +75,7 @@ def run(
     require_one_choice(settings.layers, sources.student.keep_layers)
 
     def prepare(runtime: Runtime, ranks: Ranks) -> Distillation:
-        # an interrupted run goes on with its layers, even if they would be ranked otherwise today
+        # a resumed run keeps its layers, even if another choice would be made today
         kept = ranks.on_main(lambda: _layers_of_run(RunFolder(out))) if resume and settings.layers else None
         objective = _prepare(
             runtime, ranks, sources=sources, settings=settings, corpus_settings=corpus_settings, kept_layers=kept
@@ -127,7 +127,7 @@ def _prepare(
 ) -> Distillation:
     """Make or find the data, load the models, and make the objective. Every process calls it.
 
-    With `--layers` rank 0 chooses them, unless the run that goes on has done so: `kept_layers`.
+    With `--layers` rank 0 chooses them, unless the resumed run has done so: `kept_layers`.
     """
     student = ranks.main_first(lambda: _student(sources, static=settings.layers == 0))
     if settings.layers:

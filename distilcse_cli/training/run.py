@@ -6,11 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from distilcse_cli import __version__, console
+from distilcse_cli import console
 from distilcse_cli.files import write_toml
-from distilcse_cli.models.folder import save_student
+from distilcse_cli.models.folder import save_student, versions
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.ranks import Ranks, joined, own_device
 from distilcse_cli.rendezvous import MINUTES
@@ -224,12 +222,10 @@ def _finish(
 
 def _resolved(objective: Objective) -> dict[str, Any]:
     """Everything that repeats this run, for `distilcse.json` and the card."""
-    import transformers
-
     runtime = objective.runtime
     return {
         "stage": objective.name,
-        "versions": {"distilcse": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+        "versions": versions(),
         **objective.facts,
         "settings": asdict(objective.settings),
         "runtime": {

@@ -16,10 +16,11 @@ from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.serving.index import build_index, default_factory
-from distilcse_cli.serving.index_folder import open_index, unit_rows
+from distilcse_cli.serving.index_folder import open_index
 from distilcse_cli.serving.index_rows import Rows, rows_of_array, rows_of_store
 from distilcse_cli.serving.search import check_index, query_model, search
 from distilcse_cli.serving.settings import IndexSettings, SearchSettings
+from distilcse_cli.teacher.neighbours import unit_rows
 from distilcse_cli.teacher.space import Space
 
 CPU = Runtime(device="cpu", dtype="float32", reason="test")
