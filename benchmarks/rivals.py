@@ -44,7 +44,7 @@ SHIPPED: dict[str, Any] = {
 }
 RECIPES = {
     "shipped": SHIPPED,
-    "tuned": SHIPPED | {"keep_layers": "0,3,5", "max_length": MAX_LENGTH, "eager": True, "dropout": False},
+    "tuned": SHIPPED | {"keep_layers": "0,4,5", "max_length": MAX_LENGTH, "eager": True, "dropout": False},
 }
 """Name -> settings of `STStudent`, and the layers of the teacher that the student keeps."""
 

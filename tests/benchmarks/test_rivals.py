@@ -14,7 +14,7 @@ def test_shipped_is_the_example_and_tuned_has_our_care() -> None:
     shipped = rivals.chosen(rivals.new_parser().parse_args([*START, "shipped"]))
     assert (shipped["keep_layers"], shipped["lr"], shipped["batch_size"], shipped["loss"]) == ("0,2,4", 1e-4, 64, "mse")
     tuned = rivals.chosen(rivals.new_parser().parse_args([*START, "tuned", "--lr", "3e-4", "--loss", "cosine"]))
-    assert (tuned["keep_layers"], tuned["lr"], tuned["loss"]) == ("0,3,5", 3e-4, "cosine")
+    assert (tuned["keep_layers"], tuned["lr"], tuned["loss"]) == ("0,4,5", 3e-4, "cosine")
     assert (tuned["dropout"], tuned["eager"]) == (False, True)
 
 
