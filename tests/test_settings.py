@@ -31,9 +31,15 @@ def test_every_field_describes_itself_in_a_sentence_under_a_known_heading(kind: 
 
 def test_a_subclass_that_changes_a_default_keeps_description_and_limits() -> None:
     assert settings_of(FinetuneSettings)["lr"] is settings_of(DistillSettings)["lr"]
-    assert (DistillSettings().lr, FinetuneSettings().lr) == (5e-4, 5e-5)
+    assert (DistillSettings().rate, FinetuneSettings().rate) == (5e-4, 5e-5)
     with pytest.raises(UsageError, match="--lr is 0, but must be a positive number"):
         FinetuneSettings(lr=0)
+
+
+@pytest.mark.parametrize(("num_layers", "rate"), [(0, 5e-3), (1, 1e-3), (2, 1e-3), (3, 5e-4), (12, 5e-4), (None, 5e-4)])
+def test_the_fewer_layers_are_kept_the_higher_the_learning_rate(num_layers: int | None, rate: float) -> None:
+    assert DistillSettings().with_rate(num_layers).rate == rate
+    assert DistillSettings(lr=2e-5).with_rate(num_layers).rate == 2e-5
 
 
 def test_a_field_without_a_setting_is_a_bug() -> None:

@@ -73,6 +73,8 @@ def run(
     `on_prepared` is called once the teacher's rows are there, before the first step.
     """
     require_one_choice(settings.layers, sources.student.keep_layers)
+    kept_by_name = sources.student.keep_layers
+    settings = settings.with_rate(settings.layers if kept_by_name is None else len(kept_by_name))
 
     def prepare(runtime: Runtime, ranks: Ranks) -> Distillation:
         # a resumed run keeps its layers, even if another choice would be made today

@@ -53,7 +53,7 @@ def train(
     with stop_wishes() as wish:
         while state.step < plan.num_steps and not state.selection.ended:
             rows = objective.rows[plan.batch(state.step)]
-            lr = settings.lr * cosine_with_warmup(state.step, num_steps=plan.num_steps, warmup_steps=warmup_steps)
+            lr = settings.rate * cosine_with_warmup(state.step, num_steps=plan.num_steps, warmup_steps=warmup_steps)
             scale = model.scale().item()
 
             sums = objective.backward(state, rows)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from distilcse_cli.config import SAVE_DTYPES
@@ -19,6 +19,8 @@ NEGATIVES = (
 """Settings of stage 1 that only these losses read."""
 BANKS = ("shared", "per-rank")
 SPACES = ("own", "teacher")
+RATES = {0: 5e-3, 1: 1e-3, 2: 1e-3, None: 5e-4}
+"""Learning rate of stage 1 for a student cut to so many layers; None for all others. docs/results.md has the runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +52,12 @@ class TrainSettings:
         ),
     ] = True
     lr: Annotated[
-        float,
+        float | None,
         Setting(
-            "Highest learning rate: a linear warm-up leads to it, a cosine from it to 0.", panel=SCHEDULE, positive=True
+            "Highest learning rate: a linear warm-up leads to it, a cosine from it to 0. In stage 1, default: 0.0005;"
+            " 0.001 for a student cut to one or two layers, 0.005 for one cut to none.",
+            panel=SCHEDULE,
+            positive=True,
         ),
     ]
     warmup_epochs: Annotated[float, Setting("Length of the warm-up, in epochs.", panel=SCHEDULE, at_least=0.0)] = 0.1
@@ -119,6 +124,11 @@ class TrainSettings:
         # NumPy takes no larger one
         Setting("Seeds the order of the data, new weights and dropout.", panel=SCHEDULE, at_least=0, at_most=2**32 - 1),
     ] = 1111
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate."""
+        return RATES[None] if self.lr is None else self.lr
 
     def __post_init__(self) -> None:
         check(self)
@@ -189,9 +199,19 @@ class DistillSettings(TrainSettings):
         ),
     ] = "own"
     batch_size: int = 64
-    lr: float = 5e-4
+    lr: float | None = None
     logit_scale: float = math.e
     eval_every: int = 400
+
+    def with_rate(self, num_layers: int | None) -> "DistillSettings":
+        """The same settings with a learning rate: the fewer layers are kept, the further they have to move.
+
+        Args:
+            num_layers: how many layers the student is cut to; None keeps them all.
+        """
+        if self.lr is not None:
+            return self
+        return replace(self, lr=RATES.get(num_layers, RATES[None]))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -224,6 +244,6 @@ class FinetuneSettings(TrainSettings):
         Setting("Keep the student near --teacher: weight of 1 - cos to it.", metavar="WEIGHT", at_least=0.0),
     ] = 0.0
     micro_batch_tokens: int | None = 16_384
-    lr: float = 5e-5
+    lr: float | None = 5e-5
     logit_scale: float = 20.0
     eval_every: int = 100

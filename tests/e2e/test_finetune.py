@@ -97,7 +97,7 @@ def test_the_papers_preset_and_the_authors_names(
         env=without_data(),
     )  # fmt: skip
     shown = {tuple(cell.strip() for cell in row.split("|")[1:4]) for row in done.stderr.splitlines() if row[:1] == "|"}
-    assert {("epochs", "5", "published"), ("lr", "5e-05", "published"), ("dropout", "True", "published")} <= shown
+    assert {("epochs", "5", "preset"), ("lr", "5e-05", "preset"), ("dropout", "True", "preset")} <= shown
     assert {("logit-scale", "15.0", "as typed"), ("batch-size", "8", "as typed")} <= shown
     settings = json.loads((tmp_path / "student" / "distilcse.json").read_text())["settings"]
     assert (settings["logit_scale"], settings["num_held_out"], settings["mask_same_text"]) == (15.0, 0, False)

@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from distilcse_cli.commands import app, options
-from distilcse_cli.commands.presets import PAPER
+from distilcse_cli.commands.presets import PAPER_DISTILL
 from distilcse_cli.commands.settings_file import read_settings
 from distilcse_cli.config import CorpusSettings, EncodeSettings, MachineSettings, TripletSettings
 from distilcse_cli.errors import UsageError
@@ -132,11 +132,11 @@ def test_a_file_is_read_under_what_is_typed_and_over_a_preset(
     assert (sources.teacher.ref, sources.teacher.pooler, sources.student.keep_layers) == ("t", "avg", (0, 2))
     assert (sources.student.pooler, sources.corpus, out) == ("cls", ("c.txt",), Path("other"))
     assert (settings.lr, settings.epochs, settings.dropout, settings.num_held_out) == (1.0, 9, False, 5)
-    assert settings.batch_size == PAPER["distill"]["batch_size"]
+    assert settings.batch_size == PAPER_DISTILL["batch_size"]
     assert settings.logit_scale == math.e
     assert (further["corpus_settings"].min_words, further["device"]) == (4, "cpu")
     table = {tuple(cell.strip() for cell in row.split("|")[1:4]) for row in said.err.splitlines() if row[:1] == "|"}
-    assert {("epochs", "9", "as typed"), ("lr", "1.0", "--config"), ("batch-size", "512", "published")} <= table
+    assert {("epochs", "9", "as typed"), ("lr", "1.0", "--config"), ("batch-size", "512", "preset")} <= table
 
 
 BAD_FILES = {
@@ -154,7 +154,7 @@ BAD_FILES = {
     "no TOML": ("lr: 1", "cannot read --config run.toml: "),
     "no text": (b"\xff", "cannot read --config run.toml: "),
     "a value out of range": ("lr = -1", "--lr is -1.0, but must be a positive number"),
-    "an unknown preset": ('preset = "mine"', "--preset is 'mine', but must be paper"),
+    "an unknown preset": ('preset = "mine"', "--preset is 'mine', but must be paper or best"),
 }
 
 

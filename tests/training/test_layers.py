@@ -45,6 +45,7 @@ def test_the_chosen_layers_are_written_down_everywhere(deep: Job, capsys: pytest
     written = tomllib.loads((deep.out / "distilcse.toml").read_text(encoding="utf-8"))
     assert written["keep_layers"] == layers
     assert "layers" not in written
+    assert written["lr"] == facts["settings"]["lr"] == 1e-3  # what two layers take
 
 
 def test_the_choice_is_made_once_and_repeated_by_name_gives_the_same_student(
