@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from distilcse_cli import __version__
+import distilcse_cli
+import senteval
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -25,7 +26,7 @@ def _yaml(name: str) -> Any:
 
 def test_version_and_license_are_the_same_everywhere() -> None:
     citation = _yaml("CITATION.cff")
-    assert PROJECT["version"] == __version__ == citation["version"]
+    assert PROJECT["version"] == distilcse_cli.__version__ == citation["version"]
     assert PROJECT["license"] == citation["license"] == "Apache-2.0"
     assert [author["name"] for author in PROJECT["authors"]] == [author["name"] for author in citation["authors"]]
     assert citation.get("repository-code") == PROJECT["urls"].get("Repository")
@@ -91,13 +92,12 @@ def test_the_site_builds_with_every_link_and_every_public_name(tmp_path: Path) -
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
-    import senteval
-
     config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site"))
     build(config)  # strict: a warning is an error
     api = (tmp_path / "site" / "api.html").read_text(encoding="utf-8")
-    for name in senteval.__all__:
-        assert not callable(getattr(senteval, name)) or re.search(rf'id="[\w.]+\.{name}"', api), name
+    for module in (distilcse_cli, senteval):
+        for name in getattr(module, "__all__", ()):
+            assert not callable(getattr(module, name)) or f'id="{module.__name__}.{name}"' in api, name
 
 
 def test_the_lowest_versions_are_those_of_pyproject() -> None:

@@ -28,9 +28,8 @@ def api() -> str:
         module = importlib.import_module(package)
         lines += [f"## {package}", module.__doc__ or ""]
         for name in getattr(module, "__all__", ()):
-            found = getattr(module, name)
-            if callable(found):
-                lines.append(f"::: {found.__module__}.{found.__qualname__}")
+            if callable(getattr(module, name)):
+                lines.append(f"::: {package}.{name}")
     return "\n\n".join(lines)
 
 
