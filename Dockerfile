@@ -4,7 +4,8 @@ FROM python:3.13-slim AS build
 WORKDIR /source
 COPY constraints.txt ./
 RUN python -m venv /opt/venv
-# CPU. For CUDA leave out --extra-index-url, use the extra gpu below, and add `--gpus all` to docker run
+# for CUDA this line instead, as PyPI's torch brings it; then `docker run --gpus all …`:
+# RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt torch
 RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt \
     --extra-index-url https://download.pytorch.org/whl/cpu torch
 COPY LICENSE README.md pyproject.toml setup.py ./
