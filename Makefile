@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-all lint bench audit clean
+.PHONY: demo test test-all test-lowest lint bench audit docs dist clean
 
 demo: $(READY)
 	$(BIN)/distilcse demo
@@ -16,6 +16,15 @@ test: lint
 
 test-all: lint
 	$(PYTEST)
+
+# the quick tests with the oldest packages that pyproject.toml allows
+LOWEST := .venv-lowest/bin
+test-lowest:
+	test -x $(LOWEST)/python || $(PYTHON) -m venv .venv-lowest
+	$(LOWEST)/python tools/lowest.py > .venv-lowest/lowest.txt
+	$(LOWEST)/python -m pip install --quiet --constraint .venv-lowest/lowest.txt \
+	    --editable '.[cpu,onnx,plots,tensorboard]' hypothesis pytest pytest-timeout pytest-xdist sentence-transformers
+	$(subst $(BIN),$(LOWEST),$(PYTEST)) -m "not e2e and not real_model and not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -30,8 +39,21 @@ audit: $(READY)
 	test -x $(BIN)/pip-audit || $(BIN)/python -m pip install --quiet pip-audit
 	$(BIN)/pip-audit --skip-editable
 
+# the site, into build/site; a broken link is an error
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+# what PyPI gets, and how its page there reads
+DIST := .venv-dist/bin
+dist:
+	test -x $(DIST)/twine || { $(PYTHON) -m venv .venv-dist && \
+	    $(DIST)/python -m pip install --quiet --constraint constraints.txt build twine; }
+	rm -rf dist
+	$(DIST)/python -m build
+	$(DIST)/twine check --strict dist/*
+
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-dist .venv-lowest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from senteval.batched import OPTIMIZERS, fit_batched
-from senteval.classifier import FAST, FULL, ClassifierSettings, Fit, Fold, Progress, fit_sequentially
+from senteval.classifier import FAST, FULL, ClassifierSettings, Fit, Fold, Progress, fit_sequentially, row_order
 
 __all__ = ["FAST", "FULL", "ClassifierSettings", "Score", "inner_kfold", "kfold_then_test", "split"]
 
@@ -201,11 +201,22 @@ class _Data:
 
 
 def _stratified(rows: np.ndarray, y: np.ndarray, num_folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Split these rows into k folds: k pairs of row numbers, for training and for scoring."""
-    from sklearn.model_selection import StratifiedKFold
+    """Split these rows into k folds: k pairs of row numbers, for training and for scoring.
 
-    folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed).split(rows, y[rows])
-    return [(rows[train], rows[held]) for train, held in folds]
+    The folds are those of scikit-learn's shuffled StratifiedKFold, which SentEval uses. The rows are dealt out to the
+    folds in turn, one class after another; then each class shuffles which of its rows go where.
+    """
+    classes, order, dealt = y[rows], row_order(seed), 0
+    fold_of = np.empty(len(rows), dtype=np.int64)
+    counts = {label: int((classes == label).sum()) for label in dict.fromkeys(classes.tolist())}
+    if max(counts.values()) < num_folds:
+        raise ValueError(f"{num_folds} folds need {num_folds} rows of a class; the largest has {max(counts.values())}")
+    for label, count in counts.items():
+        folds = np.sort(np.arange(dealt, dealt + count) % num_folds)
+        order.shuffle(folds)
+        fold_of[classes == label] = folds
+        dealt += count
+    return [(rows[fold_of != fold], rows[fold_of == fold]) for fold in range(num_folds)]
 
 
 def _pick(grids: Sequence[Sequence[Fit]]) -> tuple[float, float]:

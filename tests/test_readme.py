@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LISTED = ("distilcse_cli", "senteval", "benchmarks")
+LISTED = ("distilcse_cli", "senteval", "benchmarks", "tools")
 
 
 def _tree() -> Iterator[tuple[str, str]]:

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +32,27 @@ def _without_backend() -> Iterator[None]:
 def draw_curves(records: list[dict[str, Any]], path: Path, *, dev_measure: str) -> None:
     """Draw loss, score, cosines, scale, gradient and rank over the steps. A picture that fails costs a warning.
 
+    Without matplotlib there is no picture, and the log says so.
+
     Args:
         records: those of `metrics.jsonl`.
         path: the PNG file.
         dev_measure: what the development score is.
     """
+    if not _can_draw():
+        return
     try:
         _draw_curves(records, path, dev_measure)
     except Exception as error:  # matplotlib's settings, fonts and folders are the user's own
         console.warn(f"{path.name} is not drawn: {' '.join(str(error).split())}")
+
+
+@cache  # so that a process with several runs says it once
+def _can_draw() -> bool:
+    if find_spec("matplotlib"):
+        return True
+    console.log("curves.png is not drawn: it needs matplotlib (pip install matplotlib)")
+    return False
 
 
 def _draw_curves(records: list[dict[str, Any]], path: Path, dev_measure: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from distilcse_cli import files, paths
 from distilcse_cli.errors import DataError
-from distilcse_cli.training import run_folder
+from distilcse_cli.training import curves, run_folder
 from distilcse_cli.training.curves import draw_curves
 from distilcse_cli.training.metrics import Journal
 from distilcse_cli.training.run_folder import RunFolder
@@ -201,3 +201,15 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(tmp_path: Path, capsys: pyt
     (tmp_path / "curves.png").mkdir()
     draw_curves([STEP], tmp_path / "curves.png", dev_measure="")
     assert "curves.png is not drawn" in capsys.readouterr().err
+
+
+def test_without_matplotlib_there_is_no_picture_and_the_log_says_so_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curves, "find_spec", lambda name: None if name == "matplotlib" else 1 / 0)
+    curves._can_draw.cache_clear()
+    for name in ("first.png", "second.png"):
+        draw_curves([STEP], tmp_path / name, dev_measure="")
+    curves._can_draw.cache_clear()
+    assert capsys.readouterr().err == "curves.png is not drawn: it needs matplotlib (pip install matplotlib)\n"
+    assert list(tmp_path.iterdir()) == []
