@@ -6,6 +6,7 @@ checkers read the same from `__init__.pyi`, which `python -m tests.stub` writes.
 
 import functools
 import inspect
+import operator
 import os
 import textwrap
 import typing
@@ -74,8 +75,8 @@ def _keyword(name: str, setting: Setting, annotation: Any, default: Any) -> insp
         (kinds,) = (typing.get_args(one) for one in typing.get_args(annotation) if typing.get_origin(one) is tuple)
         annotation = Sequence[kinds[0]] | None  # type: ignore[valid-type]
     if setting.choices:
-        choice = typing.Literal[setting.choices]
-        annotation = choice | None if default is None else choice  # type: ignore[assignment]
+        choice: Any = operator.getitem(typing.Literal, setting.choices)  # type: ignore[call-overload]
+        annotation = choice | None if default is None else choice
     given = inspect.Parameter.empty if default is MISSING else default
     annotated = typing.Annotated[annotation, setting]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=given, annotation=annotated)
