@@ -75,7 +75,7 @@ def _keyword(name: str, setting: Setting, annotation: Any, default: Any) -> insp
         (kinds,) = (typing.get_args(one) for one in typing.get_args(annotation) if typing.get_origin(one) is tuple)
         annotation = Sequence[kinds[0]] | None  # type: ignore[valid-type]
     if setting.choices:
-        choice: Any = operator.getitem(typing.Literal, setting.choices)  # type: ignore[call-overload]
+        choice: Any = operator.getitem(typing.Literal, setting.choices)
         annotation = choice | None if default is None else choice
     given = inspect.Parameter.empty if default is MISSING else default
     annotated = typing.Annotated[annotation, setting]
