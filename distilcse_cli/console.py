@@ -1,19 +1,39 @@
 """All printing: results to stdout; log lines, progress and errors to stderr.
 
 Progress is a bar on a terminal, and otherwise a plain line every ten seconds.
+
+A program that calls the functions of `distilcse_cli` is no command: nothing is printed unless it asks for progress,
+and log lines go to the logger `distilcse_cli`.
 """
 
 import json
+import logging
 import sys
 import time
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self
 
 from distilcse_cli.errors import DistilCSEError
 
 SECONDS_BETWEEN_LINES = 10.0
+LOGGER = "distilcse_cli"
 _muted = False
+_progress_wanted: ContextVar[bool | None] = ContextVar("progress wanted", default=None)
+"""What the program asks for that called us; None in a command."""
+
+
+@contextmanager
+def called_by_program(progress: bool) -> Iterator[None]:
+    """Print nothing in the block but what it asks for: log lines and bars with `progress`, else none of them."""
+    token = _progress_wanted.set(progress)
+    try:
+        yield
+    finally:
+        _progress_wanted.reset(token)
 
 
 def mute() -> None:
@@ -35,15 +55,22 @@ def result_json(value: Any) -> None:
     result(json.dumps(value, indent=2, ensure_ascii=not is_utf8, allow_nan=False))
 
 
-def log(message: str, *, always: bool = False) -> None:
-    """Print a log line on stderr; `always` also in a process that is muted."""
-    if always or not _muted:
+def log(message: str, *, always: bool = False, level: int = logging.INFO) -> None:
+    """Print a log line on stderr; `always` also in a process that is muted. `level` is for the logger of programs."""
+    if _muted and not always:
+        return
+    if _progress_wanted.get() is False:
+        logging.getLogger(LOGGER).log(level, message)
+    else:
         print(printable(message, keep="\n\t"), file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
     """Print a warning on stderr: something to know, but not to act on."""
-    log(f"warning: {message}")
+    if _progress_wanted.get() is False:
+        log(message, level=logging.WARNING)
+    else:
+        log(f"warning: {message}")
 
 
 def ask(question: str) -> bool:
@@ -68,6 +95,15 @@ def printable(text: str, keep: str = "") -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, align: str = "c") -> str:
     """Draw a PrettyTable. `align` is one letter for all columns or one for each: l, c, r."""
+    return _drawn(header, rows, align).get_string()
+
+
+def html_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, align: str = "c") -> str:
+    """The same as HTML, its text escaped; for notebooks."""
+    return _drawn(header, rows, align).get_html_string(format=True)
+
+
+def _drawn(header: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> Any:
     from prettytable import PrettyTable
 
     drawn: Any = PrettyTable(list(header))
@@ -75,11 +111,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, align: str = 
         drawn.align[name] = letter
     for row in rows:
         drawn.add_row(list(row))
-    return drawn.get_string()
+    return drawn
 
 
 class Progress:
-    """Progress of a job: a tqdm bar on a terminal, else a line every ten seconds.
+    """Progress of a job: a tqdm bar on a terminal or for a program, else a line every ten seconds.
 
     Args:
         description: what is counted, such as "extract".
@@ -94,10 +130,9 @@ class Progress:
         self.facts = ""
         self._started = self._last_line = time.monotonic()
         self._bar: Any = None
-        if sys.stderr.isatty() and not _muted:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, desc=description, unit=f" {unit}", initial=initial, dynamic_ncols=True)
+        if has_bars():
+            kind, size = _kind_of_bar(), {"total": total, "initial": initial}
+            self._bar = kind(**size, desc=description, unit=f" {unit}", dynamic_ncols=True)
 
     def update(self, num_units: int, facts: str = "") -> None:
         """Count `num_units` more as done; `facts` (loss, rate, …) are shown after the count."""
@@ -138,6 +173,23 @@ class Progress:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def has_bars() -> bool:
+    """Whether progress is drawn as a bar: on a terminal, or as the program that called us wants it."""
+    wanted = _progress_wanted.get()
+    return (sys.stderr.isatty() if wanted is None else wanted) and not _muted
+
+
+def _kind_of_bar() -> Any:
+    """Plain on a terminal; for a program that runs in a notebook, a notebook's."""
+    if _progress_wanted.get() is None:
+        from tqdm import tqdm
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a notebook without widgets, which gets a plain one
+            from tqdm.auto import tqdm
+    return tqdm
 
 
 def duration(seconds: float) -> str:

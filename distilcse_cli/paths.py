@@ -11,7 +11,7 @@ ANOTHER = "choose another --out"
 _STANDARD_STREAM = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 
 
-def expanded(path: str | Path) -> Path:
+def expanded(path: str | os.PathLike[str]) -> Path:
     """A path with the home folder in place of `~`.
 
     Raises:

@@ -1,17 +1,22 @@
 """What a field of a settings dataclass says of itself, once: description, limits, place in the help.
 
 A field is `lr: Annotated[float, Setting("Highest learning rate.", panel=SCHEDULE, positive=True)] = 1e-3`.
-From it come the check when the dataclass is made, the option on the command line and its help. A
-subclass that only changes a default writes `lr: float = 5e-5` and inherits the rest.
+From it come the check when the dataclass is made, the option on the command line and its help, and the
+keyword of a Python function. A subclass that only changes a default writes `lr: float = 5e-5` and inherits the rest.
 """
 
 import dataclasses
+import functools
+import inspect
 import math
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from distilcse_cli.errors import UsageError
+
+T = TypeVar("T")
 
 MODELS = "Models"
 DATA = "Data"
@@ -96,3 +101,62 @@ def _check_value(name: str, value: Any, setting: Setting) -> None:
         raise UsageError(f"{name} is {value}, but must be within {low} and {high}")
     if low is not None and not (math.isfinite(value) and value >= low):
         raise UsageError(f"{name} is {value}, but must be at least {low}")
+
+
+def with_fields(
+    function: Callable[..., T],
+    parameter_of: Callable[[str, Setting, Any, Any], inspect.Parameter],
+    make: Callable[[type[Any], dict[str, Any]], Any],
+) -> Callable[..., T]:
+    """Replace each parameter that is a settings dataclass by one for each of its fields, internal ones left out.
+
+    The function is called with the settings made from them, and so checked.
+
+    Args:
+        function: takes settings objects.
+        parameter_of: makes a parameter from a field's name, `Setting`, type and default; without one, that is
+            `dataclasses.MISSING`.
+        make: makes the settings from their class and the values given by name.
+
+    Raises:
+        ValueError: two settings have a field of the same name.
+    """
+    kinds: dict[str, type[Any]] = {}
+    fields: dict[str, list[str]] = {}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if dataclasses.is_dataclass(parameter.annotation):
+            kinds[name] = parameter.annotation  # type: ignore[assignment]
+            of_fields = _parameters_of(kinds[name], parameter_of)
+            fields[name] = [one.name for one in of_fields]
+            parameters += of_fields
+        else:
+            parameters.append(parameter)
+
+    @functools.wraps(function)
+    def with_values(**given: Any) -> T:
+        values = {name: {one: given.pop(one) for one in fields[name] if one in given} for name in kinds}
+        return function(**given, **{name: make(kind, values[name]) for name, kind in kinds.items()})
+
+    result = inspect.signature(function).return_annotation
+    with_values.__signature__ = inspect.Signature(parameters, return_annotation=result)  # type: ignore[attr-defined]
+    with_values.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_values
+
+
+def _parameters_of(
+    kind: type[Any], parameter_of: Callable[[str, Setting, Any, Any], inspect.Parameter]
+) -> list[inspect.Parameter]:
+    """Parameters for the fields of a settings dataclass; inherited ones last."""
+    types = typing.get_type_hints(kind)
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    return [
+        parameter_of(field, setting, types[field], defaults[field])
+        for field, setting in sorted(settings_of(kind).items(), key=lambda named: named[0] not in kind.__annotations__)
+        if not setting.internal
+    ]
+
+
+def is_list(annotation: Any) -> bool:
+    """Whether a field's type is a tuple, perhaps beside None."""
+    return any(typing.get_origin(one) is tuple for one in (annotation, *typing.get_args(annotation)))

@@ -6,6 +6,7 @@ when the process started (`nohup`, a job in the background) stays ignored.
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -33,8 +34,11 @@ def heard() -> list[signal.Signals]:
 
 @contextmanager
 def handled(act: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Call `act` for each signal that asks this process to stop, as long as the block runs."""
-    process = os.getpid()
+    """Call `act` for each signal that asks this process to stop, as long as the block runs.
+
+    Python hands signals to the main thread only. In a block that another thread runs, nothing is handled.
+    """
+    process, is_main = os.getpid(), threading.current_thread() is threading.main_thread()
 
     def handle(number: int, _frame: object) -> None:
         if os.getpid() == process:
@@ -42,7 +46,7 @@ def handled(act: Callable[[signal.Signals], None]) -> Iterator[None]:
         else:  # a forked worker, which its parent ends this way
             end(number)
 
-    before = {number: signal.signal(number, handle) for number in heard()}
+    before = {number: signal.signal(number, handle) for number in (heard() if is_main else ())}
     try:
         yield
     finally:

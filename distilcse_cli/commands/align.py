@@ -7,8 +7,8 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.commands.outputs import require_new_folder
 from distilcse_cli.commands.settings_file import Config
+from distilcse_cli.jobs import serve
 from distilcse_cli.serving.settings import AlignSettings, QueryMachine
 from distilcse_cli.setting import DATA, OUTPUT
 
@@ -40,13 +40,5 @@ def align(
 
     Exits with 7 if the student is no better with the map.
     """
-    require_new_folder(out, student, to, model_options.base, model_options.tokenizer)
-
-    from distilcse_cli.runtime import choose_runtime
-    from distilcse_cli.serving.align import align as run
-    from distilcse_cli.teacher.store import open_store
-
-    store = open_store(to)
-    runtime = choose_runtime(machine.device, machine.compute_dtype)
-    report = run(model_options.of(student), store, out, settings, runtime)
+    report = serve.align(student, to=to, out=out, model_options=model_options, settings=settings, machine=machine)
     console.result_json(report.as_dict()) if json else console.result(f"{out}: {report}")

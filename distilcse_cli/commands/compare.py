@@ -7,12 +7,11 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.commands.outputs import require_file, require_outside, require_writable
 from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.config import CorpusSettings
-from distilcse_cli.errors import UsageError
 from distilcse_cli.evaluation.settings import CompareSettings
 from distilcse_cli.evaluation.verdict import GATE, parse_limits
+from distilcse_cli.jobs import measure
 from distilcse_cli.setting import DATA, MODELS, OBJECTIVE, OUTPUT
 
 EXAMPLES = """
@@ -98,48 +97,24 @@ def compare(
     The verdict is by --fail-under, else by the values of --gate.
     """
     limits = parse_limits(fail_under or ())
-    least = {**GATE, **limits} if gate or not limits else limits
-    references = [student_options.of(ref) for ref in student]
-    if student_options.revision is not None and len(set(student)) > 1:
-        raise UsageError("--revision goes with one model", hint="name one --student, or leave --revision out")
-    own = (labels, queries, documents, qrels)
-    _check_files(report, own, teacher, *student, *(corpus or ()))
-
-    from distilcse_cli.evaluation.labelled import read_pairs, read_retrieval
-
-    pairs = read_pairs(labels) if labels else None
-    retrieval = read_retrieval(queries, documents, qrels) if queries and documents and qrels else None
-
-    from distilcse_cli.evaluation.compare import compare as compare_models
-    from distilcse_cli.evaluation.html_report import write_report
-
-    result = compare_models(
-        teacher_options.of(teacher),
-        references,
-        corpus or (),
-        settings=settings,
+    result = measure.compare(
+        teacher=teacher,
+        student=student,
+        corpus=corpus,
+        student_options=student_options,
+        teacher_options=teacher_options,
         corpus_settings=corpus_settings,
-        pairs=pairs,
-        retrieval=retrieval,
-        least=least,
+        settings=settings,
+        labels=labels,
+        queries=queries,
+        documents=documents,
+        qrels=qrels,
+        least={**GATE, **limits} if gate or not limits else limits,
+        report=report,
     )
-    if report is not None:
-        write_report(result, report)
     if json:
         console.result_json(result.as_dict())
     else:
         console.result(result.table())
     if gate or limits:
         result.require()
-
-
-def _check_files(report: Path | None, own: tuple[Path | None, ...], *read: str) -> None:
-    """Check the labels' files and the page to write before anything slow starts."""
-    if any(own[1:]) and not all(own[1:]):
-        raise UsageError("--queries, --documents and --qrels go together", hint="name all three")
-    for file in own:
-        if file is not None:
-            require_file(file)
-    if report is not None:
-        require_outside(report, *read, *own)
-        require_writable(report)

@@ -1,6 +1,5 @@
 """`distilcse convert`: a file of weights to a model folder, or a model folder to a smaller one."""
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -8,11 +7,9 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.commands.outputs import require_new_folder
-from distilcse_cli.config import EncodeSettings
-from distilcse_cli.errors import UsageError
-from distilcse_cli.setting import DATA, OUTPUT, check, settings_of
-from distilcse_cli.training.settings import DistillSettings
+from distilcse_cli.jobs import serve
+from distilcse_cli.jobs.serve import ConvertSettings
+from distilcse_cli.setting import DATA, OUTPUT
 
 EXAMPLES = """
 distilcse convert CKD-Tiny-L6.pth --base nreimers/TinyBERT_L-6_H-768_v2 --out ckd-tiny-l6
@@ -34,18 +31,6 @@ Corpus = Annotated[
 Out = Annotated[Path, typer.Option(rich_help_panel=OUTPUT, help="Folder for the model; must not exist or be empty.")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConvertSettings:
-    """What the folder says besides the weights."""
-
-    max_length: Annotated[int | None, settings_of(EncodeSettings)["max_length"]] = None
-    vocab_size: Annotated[int | None, settings_of(DistillSettings)["vocab_size"]] = None
-    save_dtype: Annotated[str, settings_of(DistillSettings)["save_dtype"]] = "float32"
-
-    def __post_init__(self) -> None:
-        check(self)
-
-
 @options.with_settings
 def convert(
     *,
@@ -57,13 +42,7 @@ def convert(
     json: options.Json = False,
 ) -> None:
     """Turn a file of weights into a model folder, or a model folder into a smaller one."""
-    if (settings.vocab_size is None) != (not corpus):
-        raise UsageError("--vocab-size and --corpus go together", hint="such as --vocab-size 16000 --corpus FILE")
-    require_new_folder(out, weights, model_options.base, model_options.tokenizer, *(corpus or ()))
-
-    from distilcse_cli.models.convert import convert as run
-
-    report = run(model_options.of(weights), out, corpus=corpus or (), **asdict(settings))
+    report = serve.convert(weights, out=out, corpus=corpus, model_options=model_options, settings=settings)
     if json:
         console.result_json(report.as_dict())
         return

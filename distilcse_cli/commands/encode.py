@@ -10,11 +10,11 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import defaults, options
-from distilcse_cli.commands.outputs import require_file, require_outside, require_writable
 from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.config import EncodeSettings, MachineSettings, TextSettings
 from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.launcher import launch
+from distilcse_cli.outputs import require_file, require_outside, require_writable
 from distilcse_cli.rendezvous import in_a_group
 from distilcse_cli.setting import OUTPUT
 

@@ -1,8 +1,6 @@
 """`distilcse eval`: SentEval's STS and transfer tables of one or more models."""
 
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +8,13 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import defaults, options
-from distilcse_cli.commands.outputs import require_no_model_file, require_outside, require_writable
+from distilcse_cli.commands.defaults import in_processes
 from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.config import MachineSettings
 from distilcse_cli.errors import UsageError
 from distilcse_cli.evaluation.settings import OUT_FORMATS, TASK_SETS, EvalSettings, check_out
-from distilcse_cli.launcher import launch
+from distilcse_cli.jobs import measure
+from distilcse_cli.outputs import require_no_model_file, require_outside, require_writable
 from distilcse_cli.setting import DATA, MODELS, OBJECTIVE, OUTPUT
 
 if TYPE_CHECKING:
@@ -95,25 +94,20 @@ def evaluate(
     refs = [*(model or ()), *(authors_model or ())] or [defaults.model_or_default(None)]
     if out is not None:
         require_no_model_file(out, *refs, teacher, model_options.base, model_options.tokenizer)
-    if model_options.revision is not None and len(set(refs)) > 1:
-        raise UsageError("--revision goes with one model", hint="name one --model, or leave --revision out")
 
-    from distilcse_cli.evaluation.tasks import choose_tasks, data_folder, load_data
-
-    chosen = choose_tasks(authors_task_set if task_set is None else task_set, _names(tasks, context.args))
-    loaded = load_data(chosen, data_folder(data), settings)
-    if launch(machine.nproc, sys.argv[1:], machine.device):
-        return
-
-    from distilcse_cli.evaluation.run import choose_eval_runtime, choose_models, evaluate_models
-    from distilcse_cli.ranks import joined, own_device
-
-    runtime = choose_eval_runtime(own_device(machine.device), machine.compute_dtype, loaded)
-    with joined(runtime, machine.rendezvous_timeout) as ranks:
-        choices = ranks.main_first(lambda: choose_models(refs, **asdict(model_options)))
-        compared = teacher_options.of(teacher) if teacher else None
-        report = evaluate_models(choices, compared, loaded, settings, runtime, ranks)
-        ranks.on_main(lambda: _deliver(report, json, out, out_format))
+    measure.evaluate(
+        refs,
+        teacher=teacher,
+        tasks=_names(tasks, context.args),
+        task_set=authors_task_set if task_set is None else task_set,
+        data=data,
+        model_options=model_options,
+        teacher_options=teacher_options,
+        settings=settings,
+        machine=machine,
+        on_checked=in_processes(machine),
+        deliver=lambda report: _deliver(report, json, out, out_format),
+    )
 
 
 def _names(tasks: Sequence[str] | None, further: Sequence[str]) -> list[str]:

@@ -7,8 +7,8 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.commands.outputs import require_new_folder
 from distilcse_cli.errors import UsageError
+from distilcse_cli.outputs import require_new_folder
 from distilcse_cli.setting import MODELS, OUTPUT
 
 EXAMPLES = """

@@ -1,18 +1,16 @@
 """`distilcse finetune`: stage 2, from a student and a table of triples to a better student."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from distilcse_cli import console
-from distilcse_cli.commands import defaults, options
-from distilcse_cli.commands.outputs import require_student_out
+from distilcse_cli.commands import options
+from distilcse_cli.commands.defaults import in_processes
 from distilcse_cli.commands.presets import Preset
 from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.config import MachineSettings, TripletSettings
-from distilcse_cli.errors import UsageError
-from distilcse_cli.launcher import launch
+from distilcse_cli.jobs import train
 from distilcse_cli.setting import DATA, MODELS
 from distilcse_cli.training.settings import FinetuneSettings
 
@@ -53,27 +51,19 @@ def finetune(
     json: options.Json = False,
 ) -> None:
     """Stage 2: fine-tune a student on triples of sentences."""
-    if (teacher is None) != (settings.keep_teacher == 0):
-        raise UsageError("--teacher and --keep-teacher go together", hint="such as --teacher REF --keep-teacher 0.5")
-    learner = model_options.of(student)
-    tables = defaults.triplets_or_default(triplets)
-    out = out or defaults.default_out(defaults.short_name(learner), "finetuned")
-    require_student_out(out, student, teacher, learner.base, learner.tokenizer, *tables)
-    if launch(machine.nproc, sys.argv[1:], machine.device):
-        return
-
-    from distilcse_cli.training.triples import FinetuneSources, run
-
-    report = run(
-        FinetuneSources(student=learner, triplets=tables, teacher=teacher_options.of(teacher) if teacher else None),
-        out,
-        settings,
+    report = train.finetune(
+        student=student,
+        triplets=triplets,
+        teacher=teacher,
+        out=out,
+        model_options=model_options,
+        teacher_options=teacher_options,
         triplet_settings=triplet_settings,
-        device=machine.device,
-        compute_dtype=machine.compute_dtype,
-        rendezvous_timeout=machine.rendezvous_timeout,
+        settings=settings,
+        machine=machine,
         resume=resume,
         overwrite=overwrite,
+        on_checked=in_processes(machine),
     )
     if json:
         console.result_json(report.as_dict())
@@ -81,6 +71,6 @@ def finetune(
     score = "" if report.dev_score is None else f", {report.dev_set} {report.dev_score:.2f}"
     before = "" if report.start_score is None else f" (before: {report.start_score:.2f})"
     console.result(
-        f"{out}: {report.num_steps:,} steps over {report.num_triples:,} triples"
+        f"{out or report.folder}: {report.num_steps:,} steps over {report.num_triples:,} triples"
         f" in {console.duration(report.seconds)}, loss {report.final_loss:.4f}{score}{before}"
     )

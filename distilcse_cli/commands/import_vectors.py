@@ -7,9 +7,8 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.commands.outputs import require_not_read, require_outside
 from distilcse_cli.commands.settings_file import Config
-from distilcse_cli.paths import folder_target
+from distilcse_cli.jobs import teacher as jobs
 from distilcse_cli.setting import KEEPING, OUTPUT
 from distilcse_cli.teacher.settings import ImportSettings
 
@@ -41,25 +40,8 @@ def import_vectors(
     json: options.Json = False,
 ) -> None:
     """Keep vectors of any model, such as a hosted one, as a store that a student can be distilled from."""
-    require_outside(out / "embeddings.npy", *files)
-    require_not_read(folder_target(out), *files)
-
-    from distilcse_cli.teacher.imported import import_vectors as run
-
-    imported = run(files, out, settings, overwrite=overwrite)
-    manifest, counts = imported.store.manifest, imported.report
-    num_rows, width = imported.store.embeddings.shape
-    report = {
-        "out": str(out),
-        "teacher": settings.name,
-        "num_rows": num_rows,
-        "width": width,
-        "dtype": settings.dtype,
-        "normalized": manifest["normalized"],
-        "num_read": counts.num_read,
-        "dropped": counts.dropped,
-    }
+    report = jobs.import_vectors(files, settings=settings, out=out, overwrite=overwrite)
     if json:
-        console.result_json(report)
+        console.result_json(report.as_dict())
     else:
-        console.result(f"{out}: {num_rows:,} rows of {width} {settings.dtype}, vectors of {settings.name}")
+        console.result(f"{out}: {report.num_rows:,} rows of {report.width} {report.dtype}, vectors of {report.teacher}")

@@ -7,12 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from distilcse_cli import console
-from distilcse_cli.commands.defaults import say
 from distilcse_cli.commands.options import Grouped
 from distilcse_cli.commands.settings_file import in_the_file
 from distilcse_cli.errors import UsageError
-from distilcse_cli.setting import SCHEDULE, option_name, settings_of
-from distilcse_cli.training.settings import CONTRASTIVE_LOSSES, NEGATIVES, DistillSettings
+from distilcse_cli.jobs.defaults import say
+from distilcse_cli.setting import SCHEDULE
 
 PRESETS = ("paper", "best")
 
@@ -139,15 +138,6 @@ class FinetuneCommand(TrainingCommand):
     """The same with the names as stage 2 means them."""
 
     renamed = FINETUNE_NAMES
-
-
-def warn_of_unread(context: typer.Context, loss: str) -> None:
-    """Say which of the typed options this loss does not read."""
-    unread = [name for name in NEGATIVES if _is_typed(context, name)]
-    if unread and loss not in CONTRASTIVE_LOSSES:
-        settings = settings_of(DistillSettings)
-        options = ", ".join(option_name(name, settings[name]) for name in unread)
-        say(f"warning: --loss {loss} does not read {options}; --loss ckd does")
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:

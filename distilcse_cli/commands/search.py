@@ -9,10 +9,11 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.commands.outputs import require_file
 from distilcse_cli.commands.settings_file import Config
 from distilcse_cli.config import TextSettings
 from distilcse_cli.errors import UsageError
+from distilcse_cli.jobs.serve import query_model
+from distilcse_cli.outputs import require_file
 from distilcse_cli.serving.settings import QueryMachine, SearchSettings
 from distilcse_cli.setting import DATA, MODELS, OUTPUT
 
@@ -83,7 +84,6 @@ def search(
         require_file(queries)
 
     from distilcse_cli.data.every_line import lines, require_lines
-    from distilcse_cli.runtime import choose_runtime
     from distilcse_cli.serving import search as serving
     from distilcse_cli.serving.index_folder import open_index
 
@@ -94,8 +94,7 @@ def search(
         asked = lines(queries, text)
     vectors = None
     if texts or queries is not None:
-        runtime = choose_runtime(machine.device, machine.compute_dtype)
-        encoder = serving.query_model(opened, model, model_options.of, settings.max_length)
+        encoder, runtime = query_model(opened, model, model_options, settings, machine)
         if check is None:
             _print(serving.search(opened, asked, encoder, settings, runtime), as_json=json)
             return

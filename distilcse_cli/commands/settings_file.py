@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from distilcse_cli.commands.outputs import require_file
 from distilcse_cli.errors import UsageError
+from distilcse_cli.outputs import require_file
 
 _NOT_IN_A_FILE = ("context", "config", "json", "authors_model", "authors_task_set")
 _COMMA_LISTS = ("columns", "keep_layers")

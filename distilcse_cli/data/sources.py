@@ -143,11 +143,20 @@ def find_source(name: str, encoding: str | None = None) -> Source:
         raise DataError(f"{name} is a folder", hint="name each file in it: --corpus FILE --corpus FILE")
     if exists:
         raise DataError(f"{name} is no regular file", hint="write the text to a file first")
-    if _HUB_ID.fullmatch(name) and not name.lower().endswith(_FILE_SUFFIXES):
+    if _is_hub_id(name):
         from distilcse_cli.data.hub_corpus import find_hub_source
 
         return find_hub_source(name)
     raise missing_file(path, f"check the path, name a hub data set as OWNER/NAME, or {FETCH_CORPUS}")
+
+
+def is_source(name: str) -> bool:
+    """Whether `find_source` would look for a file or data set of that name, as it would not for a sentence."""
+    return os.path.lexists(name) or name.lower().endswith(_FILE_SUFFIXES) or _is_hub_id(name)
+
+
+def _is_hub_id(name: str) -> bool:
+    return _HUB_ID.fullmatch(name) is not None and not name.lower().endswith(_FILE_SUFFIXES)
 
 
 FETCH_CORPUS = "run distilcse download news-articles and leave out --corpus"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ class StudentResult(ModelResult):
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class CompareResult:
     """Students beside their teacher on the same sentences."""
 
@@ -199,11 +200,26 @@ class CompareResult:
 
     def table(self) -> str:
         """The table, how it was made, and the verdict."""
+        return "\n".join([console.table(*self._cells(), align=self._align), *self._remarks()])
+
+    def __repr__(self) -> str:
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks."""
+        remarks = "".join(f"<p>{escape(line)}</p>" for line in self._remarks())
+        return console.html_table(*self._cells(), align=self._align) + remarks
+
+    @property
+    def _align(self) -> str:
+        return "l" + "r" * (1 + len(self.students))
+
+    def _cells(self) -> tuple[list[str], list[list[str]]]:
         header = ["", f"{self.teacher.name} (teacher)", *(one.name for one in self.students)]
-        drawn = console.table(
-            header, ([label, *cells] for label, cells in self.rows()), align="l" + "r" * len(header[1:])
-        )
-        return "\n".join([drawn, self.how(), f"Speed: {self.machine}.", *self.verdicts()])
+        return header, [[label, *cells] for label, cells in self.rows()]
+
+    def _remarks(self) -> list[str]:
+        return [self.how(), f"Speed: {self.machine}.", *self.verdicts()]
 
 
 _FACTS = {

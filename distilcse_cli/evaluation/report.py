@@ -4,6 +4,7 @@ import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from html import escape
 from typing import Any, cast
 
 from distilcse_cli import console
@@ -20,7 +21,7 @@ PACKAGES = ("distilcse", "torch", "transformers", "tokenizers", "numpy", "scipy"
 """Packages whose versions stand in a file of results."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Report:
     """Results of one or more models on the same tasks."""
 
@@ -48,6 +49,24 @@ class Report:
     def text(self) -> str:
         """The tables that have tasks, under a header with the conditions of the evaluation."""
         return "\n".join([f"------ {self.settings.mode} ------", self._conditions(), *map(_draw, self._tables())])
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        """Conditions, tables and remarks, for notebooks."""
+        lines = "".join(f"<p>{escape(line)}</p>" for line in [self._conditions(), *self.remarks()])
+        return lines + "".join(console.html_table(one.header, one.rows, align=_align(one)) for one in self._tables())
+
+    @property
+    def scores(self) -> dict[str, dict[str, float | None]]:
+        """Score x 100 of each task and average, by the short name of each model; None where it is undefined."""
+        averages = self.average_names()
+        return {
+            label: {task: one.results.headline(task) for task in one.results.scores}
+            | {name: one.results.average(tasks) for name, tasks in averages.items()}
+            for label, one in self.by_label.items()
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """Scores × 100, unrounded: those of one model, or of several under `results`, beside `teacher`."""
@@ -164,5 +183,8 @@ def short_name(ref: str) -> str:
 
 
 def _draw(table: Table) -> str:
-    align = "l" + "c" * (len(table.header) - 1) if table.header[0] == "Model" else "c"
-    return console.table(table.header, table.rows, align=align)
+    return console.table(table.header, table.rows, align=_align(table))
+
+
+def _align(table: Table) -> str:
+    return "l" + "c" * (len(table.header) - 1) if table.header[0] == "Model" else "c"

@@ -37,6 +37,17 @@ def faults(metrics: Mapping[str, float | None], least: Mapping[str, float]) -> t
     return tuple(fault for fault in found if fault.value is None or not fault.value >= fault.least)
 
 
+def require_known(least: Mapping[str, float]) -> None:
+    """Check that all of these metrics can have a least value.
+
+    Raises:
+        UsageError: an unknown metric; all metrics are listed.
+    """
+    for name in least:
+        if name not in METRICS:
+            raise UsageError(f"there is no metric {name!r}", hint=f"one of {', '.join(METRICS)}")
+
+
 def parse_limits(typed: Sequence[str]) -> dict[str, float]:
     """Least values as typed, such as `shared10=0.6`; of two for one metric the higher counts.
 

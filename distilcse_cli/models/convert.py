@@ -36,6 +36,9 @@ class Conversion:
     vocab_size: int
     save_dtype: str
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def as_dict(self) -> dict[str, Any]:
         """For `--json` and `distilcse.json`."""
         return dataclasses.asdict(self) | {"folder": str(self.folder)}

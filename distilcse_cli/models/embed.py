@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from threading import Lock
 
 import numpy as np
@@ -62,7 +61,7 @@ class EmbeddedWindow:
 
 
 class Embedder:
-    """Embeds sentences or token rows. The encoder's weights may change between calls.
+    """Embeds sentences or token rows. The encoder's weights and prompt may change between calls.
 
     Args:
         encoder: moved to the runtime's device on first use, and stays there. Dropout is off while it
@@ -87,6 +86,7 @@ class Embedder:
         self.batch_tokens = runtime.batch_tokens if settings.batch_tokens is None else settings.batch_tokens
         self.dtype = settings.dtype
         self._packed: tuple[object, Forward] | None = None
+        self._tokenizers: dict[str, RowTokenizer] = {}
 
     def sentences(self, sentences: Sequence[str]) -> np.ndarray:
         """(N, H) float32 embeddings of sentences held in memory, row i of sentence i.
@@ -168,14 +168,14 @@ class Embedder:
             yield self.window(window, first_row)
             first_row += len(window)
 
-    @cached_property
-    def _tokenizer(self) -> RowTokenizer:
-        return RowTokenizer(self.encoder.tokenizer, self.max_length, self.encoder.prompts.used)
-
     def _tokenize(self, sentences: list[str]) -> TokenRows:
-        before = self._tokenizer.num_truncated
-        ids, lengths = self._tokenizer(sentences)
-        return TokenRows(ids, np.cumsum([0, *lengths]), self._tokenizer.num_truncated - before)
+        prompt = self.encoder.prompts.used  # it may change between calls
+        if prompt not in self._tokenizers:
+            self._tokenizers[prompt] = RowTokenizer(self.encoder.tokenizer, self.max_length, prompt)
+        tokenizer = self._tokenizers[prompt]
+        before = tokenizer.num_truncated
+        ids, lengths = tokenizer(sentences)
+        return TokenRows(ids, np.cumsum([0, *lengths]), tokenizer.num_truncated - before)
 
     def _forward(self) -> Forward:
         """The fastest forward pass for the weights as they are now."""

@@ -65,6 +65,9 @@ class AlignReport:
     space: dict[str, str]
     """The store's, and now the student's."""
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def as_dict(self) -> dict[str, Any]:
         """For `--json` and `distilcse.json`."""
         return asdict(self) | {"folder": str(self.folder)}

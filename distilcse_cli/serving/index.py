@@ -49,6 +49,9 @@ class IndexReport:
     """Of the folder."""
     space: dict[str, str]
 
+    def __fspath__(self) -> str:
+        return self.out
+
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return asdict(self)

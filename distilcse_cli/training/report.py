@@ -43,6 +43,9 @@ class Report:
     agreement: Agreement | None = None
     """With the teacher, on held-out sentences; None without a teacher, or if too few are held out."""
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def as_dict(self) -> dict[str, Any]:
         """For `--json` and `distilcse.json`."""
         return asdict(self) | {"folder": str(self.folder)}

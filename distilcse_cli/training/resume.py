@@ -17,7 +17,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from signal import SIGINT
 from typing import Any
@@ -95,7 +95,7 @@ def _finished(folder: RunFolder, checkpoint: Checkpoint | None) -> dict[str, Any
 
 
 def report_of(finished: dict[str, Any], stage: type[Objective], folder: RunFolder) -> Report:
-    """The report of a finished student.
+    """The report of a finished student, wherever its folder is now.
 
     Raises:
         DataError: its `distilcse.json` has none, or a damaged one.
@@ -103,7 +103,7 @@ def report_of(finished: dict[str, Any], stage: type[Objective], folder: RunFolde
     path = folder.out / FACTS
     require_fields(path, finished, {"result": dict}, hint=_ANEW)
     try:
-        return stage.report_type.from_dict(finished["result"])
+        return replace(stage.report_type.from_dict(finished["result"]), folder=folder.out)
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: result is damaged: {error}", hint=_ANEW) from error
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from distilcse_cli import catalogue
-from distilcse_cli.commands.defaults import short_name
+from distilcse_cli.jobs.defaults import short_name
 from distilcse_cli.models.reference import ModelRef
 from tests.download.conftest import hub_environment
 from tests.download.fake_hub import FakeHub, Repo

@@ -8,6 +8,8 @@ from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.files import read_json
 from distilcse_cli.paths import ANOTHER, content, expanded, file_target, folder_target, real
 
+Named = str | os.PathLike[str]
+
 
 def require_utf8(folder: Path) -> None:
     """Check that tokenizers and safetensors can write to a folder of that name.
@@ -57,7 +59,7 @@ def require_writable(file: Path) -> None:
         raise DataError(f"cannot write {file}: {reason}", hint="choose a folder you may write to")
 
 
-def require_outside(out: Path, *inputs: str | Path | None) -> None:
+def require_outside(out: Path, *inputs: Named | None) -> None:
     """Check that nothing is written over or into what is read.
 
     Args:
@@ -74,7 +76,7 @@ def require_outside(out: Path, *inputs: str | Path | None) -> None:
             raise UsageError(f"--out {out} lies inside of {name}, which is read", hint=ANOTHER)
 
 
-def require_no_model_file(out: Path, *models: str | None) -> None:
+def require_no_model_file(out: Path, *models: Named | None) -> None:
     """Check that scores replace nothing of the models that are scored. Beside a model's files they may stay.
 
     Raises:
@@ -95,7 +97,7 @@ def _has_scores(file: Path) -> bool:
     return isinstance(scores.get("results"), list) or (isinstance(settings, dict) and "aggregation" in settings)
 
 
-def require_new_folder(out: Path, *inputs: str | Path | None) -> None:
+def require_new_folder(out: Path, *inputs: Named | None) -> None:
     """Check that a model can be saved as the new folder `out`, and that none of the inputs is or holds it.
 
     Raises:
@@ -106,7 +108,7 @@ def require_new_folder(out: Path, *inputs: str | Path | None) -> None:
     require_outside(out, *inputs)
 
 
-def require_student_out(out: Path, *inputs: str | Path | None) -> None:
+def require_student_out(out: Path, *inputs: Named | None) -> None:
     """Check that a student can be trained into `out`: folders of a run can be made there, and none of them is read.
 
     Args:
@@ -124,7 +126,7 @@ def require_student_out(out: Path, *inputs: str | Path | None) -> None:
         require_not_read(target.with_name(target.name + suffix), *inputs)
 
 
-def require_not_read(folder: Path, *inputs: str | Path | None) -> None:
+def require_not_read(folder: Path, *inputs: Named | None) -> None:
     """Check that a folder that may be replaced is no input, and holds none.
 
     Raises:
@@ -135,7 +137,7 @@ def require_not_read(folder: Path, *inputs: str | Path | None) -> None:
             raise UsageError(f"{folder} is replaced by this run, which reads {name}", hint=ANOTHER)
 
 
-def _local(inputs: Iterable[str | Path | None]) -> Iterator[tuple[str | Path, Path]]:
+def _local(inputs: Iterable[Named | None]) -> Iterator[tuple[Named, Path]]:
     """Those inputs that are local files or folders: as named, and resolved."""
     for name in inputs:
         try:
