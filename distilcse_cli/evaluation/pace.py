@@ -188,7 +188,7 @@ def measure(
             bank=max(0.0, float(full[which] - empty[which])),
             bank_size=bank_size,
             loading=float(loading[which]),
-            length=sum(map(len, sentences)) / len(sentences),
+            length=mean_length(sentences),
             settings=settings,
             passes=passes,
             triple=float(triple[which]),
@@ -219,6 +219,11 @@ def spread(sentences: Sequence[str], number: int) -> list[str]:
     return [sentences[row] for row in rows]
 
 
+def mean_length(sentences: Sequence[str]) -> float:
+    """Mean characters of a sentence."""
+    return sum(map(len, sentences)) / len(sentences)
+
+
 def both_clocks() -> np.ndarray:
     """(2,) seconds by the clock and of the processors."""
     return np.array([time.perf_counter(), time.process_time()])
@@ -245,7 +250,7 @@ def _encoding_seconds(encoder: SentenceEncoder, sentences: list[str], runtime: R
         passes += 1
     spent = (both_clocks() - started) / passes
     # few sentences may be longer or shorter than all, and time goes by length
-    return spent / max(1, sum(map(len, some))) * sum(map(len, sentences)) / len(sentences)
+    return spent / len(some) * mean_length(sentences) / mean_length(some)
 
 
 def _distillation(given: dict[str, Any], teacher: SentenceEncoder, settings: DistillSettings) -> Distillation:

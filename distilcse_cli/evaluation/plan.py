@@ -17,7 +17,7 @@ from distilcse_cli.data.tokens import RowTokenizer, tokenize
 from distilcse_cli.errors import UsageError
 from distilcse_cli.evaluation import costs
 from distilcse_cli.evaluation.footprint import bytes_on_disk
-from distilcse_cli.evaluation.pace import both_clocks, cut_student, measure, spread
+from distilcse_cli.evaluation.pace import Pace, both_clocks, cut_student, mean_length, measure, spread
 from distilcse_cli.evaluation.stages import Basis, Download, Stage, Text, stages_of
 from distilcse_cli.evaluation.stated import STATED, stated_pace
 from distilcse_cli.files import disk_of
@@ -115,25 +115,15 @@ def plan(
         DistilCSEError: a model or the corpus cannot be read, or the corpus is too long to count.
         Interrupted: by Ctrl-C or SIGTERM.
     """
-    start, stated = time.process_time(), STATED.get(kind or "")
-    runtime = Runtime(device="cuda", dtype="bfloat16", reason="stated") if stated else choose_runtime(kind)
+    start = time.process_time()
     refs = (sources.teacher or sources.student, sources.student)
     download = _download(refs)
     started = both_clocks()
     sample = sample_corpus(sources.corpus, corpus_settings, _SAMPLE, _READING_SECONDS)
     preparing = (both_clocks() - started) / sample.num_kept
-    num, sentences = num_sentences or _count(sample), sample.sentences
-    if kind in STATED:
-        encoders = refs[0].load(), cut_student(sources, settings)[0]
-        teacher, student = _sizes(encoders, refs, sentences)
-        clock, cpu = stated_pace(kind, teacher, student, settings, _mean_length(sentences)), None
-    else:
-        console.log(f"measuring this machine, about a minute: {runtime}")
-        seconds, triples = _MEASURING_SECONDS, num_triples > 0
-        found = measure(sources, sentences, num, settings, runtime, seconds=seconds, with_triples=triples)
-        encoders, clock, cpu = (found.teacher, found.student), found.clock, found.cpu
-        teacher, student = _sizes(encoders, refs, sentences)
-    text = _text(encoders[1], sentences, settings.max_length, preparing)
+    num = num_sentences or _count(sample)
+    runtime, clock, cpu, encoders = _speeds(sources, settings, sample.sentences, num, kind, num_triples > 0)
+    teacher, student = _sizes(encoders, refs, sample.sentences)
     basis = Basis(
         num_sentences=num,
         num_triples=num_triples,
@@ -141,23 +131,41 @@ def plan(
         kind=kind,
         settings=settings,
         runtime=runtime,
-        start=0.0 if stated else start,
-        clock=clock,
+        start=0.0 if kind in STATED else start,
+        clock=clock or stated_pace(kind or "", teacher, student, settings, mean_length(sample.sentences)),
         cpu=cpu,
         teacher=teacher,
         student=student,
         download=download,
-        text=text,
+        text=_text(encoders[1], sample.sentences, settings.max_length, preparing),
     )
     stages = stages_of(basis)
     return PlanReport(
         num_sentences=num,
         devices=devices,
-        device=str(stated.name if stated else runtime),
+        device=STATED[kind].name if kind in STATED else str(runtime),
         stages=stages,
         disks=_disks(stages),
         notes=_notes(basis, sample),
     )
+
+
+def _speeds(
+    sources: DistillSources,
+    settings: DistillSettings,
+    sentences: list[str],
+    num: int,
+    kind: str | None,
+    with_triples: bool,
+) -> tuple[Runtime, Pace | None, Pace | None, tuple[SentenceEncoder, SentenceEncoder]]:
+    """The pace of this machine by both clocks, none of them where speeds are stated; and teacher and student."""
+    if kind in STATED:
+        runtime = Runtime(device="cuda", dtype="bfloat16", reason="stated")
+        return runtime, None, None, ((sources.teacher or sources.student).load(), cut_student(sources, settings)[0])
+    runtime = choose_runtime(kind)
+    console.log(f"measuring this machine, about a minute: {runtime}")
+    found = measure(sources, sentences, num, settings, runtime, seconds=_MEASURING_SECONDS, with_triples=with_triples)
+    return runtime, found.clock, found.cpu, (found.teacher, found.student)
 
 
 def _download(refs: Sequence[ModelRef]) -> Download:
@@ -250,10 +258,6 @@ def _notes(basis: Basis, sample: CorpusSample) -> list[str]:
             f" a step takes {devices} batches of --batch-size"
         )
     return notes
-
-
-def _mean_length(sentences: Sequence[str]) -> float:
-    return sum(map(len, sentences)) / len(sentences)
 
 
 def amount(num_bytes: float) -> str:
