@@ -247,3 +247,15 @@ def _umask_permissions(path: Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
     path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+
+
+def disk_of(folder: Path) -> tuple[int, int] | None:
+    """The disk that `folder` is or will be on: its number, and its free bytes; None if the system does not say."""
+    for existing in (folder, *folder.absolute().parents):
+        try:
+            return existing.stat().st_dev, shutil.disk_usage(existing).free
+        except FileNotFoundError:
+            continue
+        except OSError:
+            break
+    return None

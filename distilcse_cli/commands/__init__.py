@@ -24,6 +24,7 @@ from distilcse_cli.commands import (
     finetune,
     import_vectors,
     index,
+    plan,
     presets,
     search,
 )
@@ -68,6 +69,7 @@ def _root(
 
 # in the order of the path from text to a student and its use
 app.command(cls=Grouped)(download.download)
+app.command(cls=Grouped, epilog=plan.EXAMPLES)(plan.plan)
 app.command(cls=Grouped, epilog=extract.EXAMPLES)(extract.extract)
 app.command("import", cls=Grouped, epilog=import_vectors.EXAMPLES)(import_vectors.import_vectors)
 app.command(cls=presets.TrainingCommand, epilog=distill.EXAMPLES)(distill.distill)

@@ -4,15 +4,14 @@ import importlib.metadata
 import os
 import platform
 import re
-import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 from distilcse_cli import __version__, console, runtime
 from distilcse_cli.commands import options
 from distilcse_cli.config import data_home
 from distilcse_cli.errors import UsageError
+from distilcse_cli.files import disk_of
 
 PACKAGES = (
     *("torch", "transformers", "tokenizers", "datasets", "huggingface_hub", "safetensors", "numpy", "scipy"),
@@ -95,23 +94,12 @@ def _folders() -> dict[str, Any]:
         home = data_home()
     except UsageError as error:  # a bug report is needed just then
         return {"data_home": f"unknown: {error.message}", "data_home_free_bytes": None, "downloaded": []}
+    disk = disk_of(home)
     return {
         "data_home": str(home),
-        "data_home_free_bytes": _free_bytes(home),
+        "data_home_free_bytes": disk and disk[1],
         "downloaded": [name for name in catalogue.names() if catalogue.present(name)],
     }
-
-
-def _free_bytes(folder: Path) -> int | None:
-    """Free bytes of the disk that `folder` is or will be on; None if the system does not say."""
-    for existing in (folder, *folder.absolute().parents):
-        try:
-            return shutil.disk_usage(existing).free
-        except FileNotFoundError:
-            continue
-        except OSError:
-            break
-    return None
 
 
 def _variables() -> dict[str, str | None]:

@@ -1,6 +1,7 @@
 """The corpus: clean, distinct sentences, one a line, fingerprinted and kept in the data home."""
 
 import mmap
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -105,14 +106,7 @@ def prepare_corpus(inputs: Sequence[str], settings: CorpusSettings) -> Corpus:
         DataError: an input cannot be read or understood, or no sentence is left.
         NetworkError: the hub does not answer.
     """
-    if not inputs:
-        raise UsageError("no corpus given", hint=f"name a text file with --corpus, or {FETCH_CORPUS}")
-    sources = [find_source(name, settings.encoding) for name in inputs]
-    for option in ("text_column", "encoding"):
-        if getattr(settings, option) is not None and not any(option in source.options for source in sources):
-            typed = "--" + option.replace("_", "-")
-            what = "a text file has no columns" if option == "text_column" else "only files of text have one"
-            raise UsageError(f"{typed} does not apply to {names_of(sources)}: {what}", hint="leave it out")
+    sources = _sources(inputs, settings)
     fill = partial(_fill, sources=sources, settings=settings)
     folder, existed = prepare("corpora", FORMAT_VERSION, sources, settings, fill)
     corpus = open_corpus(folder)
@@ -134,17 +128,78 @@ def open_corpus(folder: Path) -> Corpus:
         raise DataError(f"{folder} is not a corpus: its manifest lacks {error}", hint=REMAKE) from error
 
 
+def _sources(inputs: Sequence[str], settings: CorpusSettings) -> list[Source]:
+    """The inputs, after a check that each setting applies to one of them at least."""
+    if not inputs:
+        raise UsageError("no corpus given", hint=f"name a text file with --corpus, or {FETCH_CORPUS}")
+    sources = [find_source(name, settings.encoding) for name in inputs]
+    for option in ("text_column", "encoding"):
+        if getattr(settings, option) is not None and not any(option in source.options for source in sources):
+            typed = "--" + option.replace("_", "-")
+            what = "a text file has no columns" if option == "text_column" else "only files of text have one"
+            raise UsageError(f"{typed} does not apply to {names_of(sources)}: {what}", hint="leave it out")
+    return sources
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusSample:
+    """Sentences evenly spread over what was read of a corpus."""
+
+    sentences: list[str]
+    num_kept: int
+    """Sentences read, those that were dropped not counted."""
+    is_whole: bool
+    """Whether the corpus was read to its end."""
+
+
+def sample_corpus(inputs: Sequence[str], settings: CorpusSettings, size: int, seconds: float) -> CorpusSample:
+    """Read a corpus as `prepare_corpus` does, but keep nothing on the disk, and stop after some seconds.
+
+    Args:
+        inputs, settings: as for `prepare_corpus`; it raises the same.
+        size: sentences of the sample; up to twice as many are returned, or all where there are fewer.
+        seconds: about how long to read.
+    """
+    sources, cleaner, bad = _sources(inputs, settings), Cleaner(settings), BadLines(settings.on_bad_line)
+    sample: list[bytes] = []
+    num_kept, every, is_whole, until = 0, 1, True, time.monotonic() + seconds
+    for _, kept in _kept(sources, settings, cleaner, bad):
+        sample += kept[-num_kept % every :: every]
+        num_kept += len(kept)
+        while len(sample) > 2 * size:
+            sample, every = sample[::2], 2 * every
+        if time.monotonic() > until:
+            is_whole = False
+            break
+    if not sample:
+        raise _no_sentence(sources, f"{cleaner.num_read:,} read, none kept")
+    return CorpusSample(sentences=[one.decode("utf-8") for one in sample], num_kept=num_kept, is_whole=is_whole)
+
+
+def _no_sentence(sources: list[Source], report: object) -> DataError:
+    return DataError(
+        f"no sentence in {names_of(sources)}: {report}", hint="check the file and --min-words, --max-words"
+    )
+
+
+def _kept(
+    sources: list[Source], settings: CorpusSettings, cleaner: Cleaner, bad: BadLines
+) -> Iterator[tuple[int, list[bytes]]]:
+    """Batches of clean sentences of all sources, and how many texts each was made of."""
+    for source in sources:
+        for texts in source.texts(settings, bad):
+            yield len(texts), cleaner.keep(_split(texts) if settings.split_sentences else texts)
+
+
 def _fill(folder: Path, sources: list[Source], settings: CorpusSettings) -> dict[str, Any]:
     """Write the sentences of all sources; return the corpus' fields of the manifest."""
     cleaner, bad = Cleaner(settings), BadLines(settings.on_bad_line)
     num_texts = 0
     with SentenceWriter(folder) as writer, console.Progress("corpus", None, "sentences") as progress:
-        for source in sources:
-            for texts in source.texts(settings, bad):
-                num_texts += len(texts)
-                kept = cleaner.keep(_split(texts) if settings.split_sentences else texts)
-                writer.append(kept)
-                progress.update(len(kept))
+        for num_read, kept in _kept(sources, settings, cleaner, bad):
+            num_texts += num_read
+            writer.append(kept)
+            progress.update(len(kept))
     dropped = dict(cleaner.dropped)
     if bad.num_skipped:
         dropped["unreadable"] = bad.num_skipped
@@ -155,8 +210,7 @@ def _fill(folder: Path, sources: list[Source], settings: CorpusSettings) -> dict
         num_articles=num_texts if settings.split_sentences else None,
     )
     if not report.num_kept:
-        hint = "check the file and --min-words, --max-words"
-        raise DataError(f"no sentence in {names_of(sources)}: {report}", hint=hint)
+        raise _no_sentence(sources, report)
     return {"report": asdict(report), "fingerprint": writer.fingerprint}
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from distilcse_cli import catalogue, console
 from distilcse_cli.config import NEWS_ARTICLES, CorpusSettings
 from distilcse_cli.data.corpus import prepare_corpus
@@ -23,7 +25,7 @@ from distilcse_cli.training.dev import hold_out
 from distilcse_cli.training.distill import DistillSources, run
 from distilcse_cli.training.report import DistillReport
 from distilcse_cli.training.settings import DistillSettings
-from distilcse_cli.training.steps import Interrupted, NonFiniteLoss
+from distilcse_cli.training.steps import WINDOW_BATCHES, Interrupted, NonFiniteLoss
 from senteval.tables import format_score
 
 TEACHER, ARTICLES = "all-minilm-l6", "news-articles"
@@ -109,7 +111,9 @@ def run_demo(
     corpus = prepare_corpus([str(articles)], NEWS_ARTICLES)
     again = "the same command"
     if num_sentences is None and minutes is not None:
-        pace, to_score = measure(sources, corpus, settings, runtime), _num_characters(sts)
+        rows = np.linspace(0, len(corpus) - 1, min(len(corpus), WINDOW_BATCHES * settings.batch_size)).astype(np.int64)
+        pace = measure(sources, corpus.take(rows), len(corpus), settings, runtime).clock
+        to_score = _num_characters(sts)
         left = 60 * minutes - (time.monotonic() - started)
         num_sentences = pace.sentences_in(left, len(corpus), to_score)
         again += f" with --sentences {num_sentences}"  # another measurement would choose other sentences

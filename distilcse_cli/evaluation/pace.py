@@ -1,45 +1,52 @@
-"""How fast this machine encodes and trains: measured in seconds, so that a demo ends when it should."""
+"""How fast this machine encodes and trains, measured in seconds: for a demo that ends in time, and for plans."""
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from distilcse_cli.data.corpus import Corpus
-from distilcse_cli.data.tokens import tokenize
+from distilcse_cli.data.tokens import TokenRows, tokenize
 from distilcse_cli.evaluation.speed import SPEED_ROUNDS
 from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.layers import num_passes
+from distilcse_cli.models.layers import num_passes, require_layers
+from distilcse_cli.models.surgery import cut_layers
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.training.bank import MemoryBank
 from distilcse_cli.training.distill import DistillSources
 from distilcse_cli.training.distillation import Distillation
 from distilcse_cli.training.layers import NUM_SENTENCES
 from distilcse_cli.training.loop import train
+from distilcse_cli.training.objective import Objective
 from distilcse_cli.training.run import new_state
-from distilcse_cli.training.settings import DistillSettings
+from distilcse_cli.training.settings import DistillSettings, FinetuneSettings
 from distilcse_cli.training.state import TrainState
-from distilcse_cli.training.steps import Interrupted, StepRecord
+from distilcse_cli.training.steps import WINDOW_BATCHES, Interrupted, StepRecord
 from distilcse_cli.training.teacher_rows import StoredTeacher, teacher_of
+from distilcse_cli.training.triples import Triples
 
 FEWEST = 2000
 """Sentences that a demo takes on the slowest machine: fewer train no student worth a look."""
 _STEPS = 3
-"""Steps with an almost empty bank, the first of them not counted, and as many with a full one."""
-_DEV_SENTENCES = 1500
+"""Fewest steps of a measurement. A quarter of the steps, the first one at least, warm up and are not counted."""
+DEV_SENTENCES = 1500
 """Sentences of news that take as long as STS-B's development set; held-out ones are fewer."""
 _OTHER_SECONDS = 2.0
 """A part's writing of files and reading of settings."""
+_FEW = 16
+"""Sentences of the first of the passes that show how many can be encoded in the time given."""
+_MOST_REPEATED = 1 << 16
+_ENDLESS: dict[str, Any] = {"epochs": 1_000_000, "max_steps": None, "lr": 1e-9}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Seconds that this machine needs."""
+    """Seconds that a machine needs: by the clock, or of its processors."""
 
     teacher: float
     """For the teacher to encode a sentence."""
@@ -56,23 +63,40 @@ class Pace:
     """Mean characters of the sentences measured: time goes by length, and those of STS are short."""
     settings: DistillSettings
     passes: float = 0.0
-    """Passes of the teacher over `NUM_SENTENCES` sentences that take as long as the choice of the student's layers."""
+    """Passes of the student over `NUM_SENTENCES` sentences that take as long as the choice of its layers."""
+    triple: float = 0.0
+    """To train on a triple in stage 2; 0 where it was not measured."""
 
-    def parts(self, num_sentences: int, sts_characters: int) -> list[float]:
-        """Seconds of each part of a demo: extract, train, compare and, if there are sentences of STS, score them."""
-        settings, all_models = self.settings, self.teacher + 2 * self.student
-        num_scored = sts_characters / self.length
-        num_held_out = min(settings.num_held_out, num_sentences // 20)
-        rows = (num_sentences - num_held_out) * settings.epochs
+    def encode(self, num_sentences: float, *, by_teacher: bool = False, devices: int = 1) -> float:
+        """Seconds to load a model and encode sentences, shared among devices."""
+        return self.loading + num_sentences * (self.teacher if by_teacher else self.student) / devices
+
+    def scored(self, num_characters: int) -> float:
+        """Sentences as long as those measured that have as many characters as the ones to score."""
+        return num_characters / self.length
+
+    def choice(self, num_sentences: int) -> float:
+        """Seconds to choose the student's layers."""
+        return self.passes * min(num_sentences, NUM_SENTENCES) * self.student
+
+    def distill(self, num_sentences: int, num_evaluated: int, devices: int = 1) -> float:
+        """Seconds to load the student and train it, with development scores on `num_evaluated` sentences."""
+        settings, batch_size = self.settings, self.settings.batch_size * devices
+        rows = num_rows(num_sentences, settings, devices)
         # the bank fills up, then stays full
         size = min(self.bank_size, rows)
         fullness = size / self.bank_size * (1 - size / (2 * max(1, rows)))
-        num_evaluations = 2 + rows // (settings.batch_size * max(1, settings.eval_every))
+        num_evaluations = 2 + (rows // (batch_size * settings.eval_every) if settings.eval_every else 0)
+        training = rows * (self.training + fullness * self.bank) + num_evaluations * num_evaluated * self.student
+        return self.loading + training / devices
+
+    def parts(self, num_sentences: int, sts_characters: int) -> list[float]:
+        """Seconds of each part of a demo: extract, train, compare and, if there are sentences of STS, score them."""
+        all_models, num_scored = self.teacher + 2 * self.student, self.scored(sts_characters)
+        num_held_out = _num_held_out(num_sentences, self.settings)
         seconds = [
-            self.loading + (num_sentences + self.passes * min(num_sentences, NUM_SENTENCES)) * self.teacher,
-            self.loading
-            + rows * (self.training + fullness * self.bank)
-            + num_evaluations * (_DEV_SENTENCES if num_scored else num_held_out) * self.student,
+            self.encode(num_sentences, by_teacher=True) + self.choice(num_sentences),
+            self.distill(num_sentences, DEV_SENTENCES if num_scored else num_held_out),
             3 * self.loading + (1 + SPEED_ROUNDS) * num_held_out * all_models,
         ]
         if num_scored:
@@ -92,97 +116,185 @@ class Pace:
         return f"the teacher encodes about {1 / self.teacher:,.0f} sentences/s, the student trains on {trained:,.0f}"
 
 
-def measure(sources: DistillSources, corpus: Corpus, settings: DistillSettings, runtime: Runtime) -> Pace:
-    """Encode and train on a few hundred sentences of the corpus, all in memory.
-
-    Raises:
-        Interrupted: by Ctrl-C or SIGTERM.
-    """
-    started = time.perf_counter()
-    model = teacher_of(sources.teacher, sources.embeddings).encoder()
-    loading = time.perf_counter() - started
-    num = min(len(corpus), _STEPS * settings.batch_size)
-    sentences = corpus.take(np.linspace(0, len(corpus) - 1, num).astype(np.int64))
-    embedder = Embedder(model, runtime)
-    rows = embedder.sentences(sentences)  # a first pass warms up, and is not counted
-    encoding = _mean_seconds(lambda: embedder.sentences(sentences)) / num
-    layers = settings.layers
-    cut = (sources.student if layers is None else replace(sources.student, keep_layers=tuple(range(layers)))).load()
-    try:
-        empty, full = _training_seconds(cut, sentences, rows, len(corpus), settings, runtime)
-    except Interrupted as stopped:
-        raise Interrupted("interrupted while it measured this machine", stopped.by) from None
-    return Pace(
-        teacher=encoding,
-        student=encoding * cut.num_layers / model.num_layers,
-        training=empty,
-        bank=max(0.0, full - empty),
-        bank_size=max(1, min(settings.bank_size, len(corpus))),
-        loading=loading,
-        length=sum(map(len, sentences)) / num,
-        settings=settings,
-        passes=0.0 if layers is None else num_passes(model.num_layers, layers),
-    )
+def num_rows(num_sentences: int, settings: DistillSettings, devices: int = 1) -> int:
+    """Sentences that a run trains on, counted in each epoch."""
+    rows = (num_sentences - _num_held_out(num_sentences, settings)) * settings.epochs
+    return min(rows, (settings.max_steps or rows) * settings.batch_size * devices)
 
 
-def _mean_seconds(work: Callable[[], object], at_least: float = 0.5) -> float:
-    """Mean time of `work`, repeated until that many seconds are over: once on a slow machine."""
-    started, times = time.perf_counter(), 0
-    while True:
-        work()
-        times += 1
-        seconds = time.perf_counter() - started
-        if seconds >= at_least:
-            return seconds / times
+def _num_held_out(num_sentences: int, settings: DistillSettings) -> int:
+    return min(settings.num_held_out, num_sentences // 20)
 
 
-def _training_seconds(
-    student: SentenceEncoder,
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What `measure` found, and the models that it measured."""
+
+    clock: Pace
+    cpu: Pace
+    """Seconds of all threads together. Other work of the machine makes these hardly longer."""
+    teacher: SentenceEncoder
+    student: SentenceEncoder
+    """Cut: to its first layers, where the layers are still to be chosen."""
+
+
+def measure(
+    sources: DistillSources,
     sentences: list[str],
-    teacher_rows: np.ndarray,
     num_all: int,
     settings: DistillSettings,
     runtime: Runtime,
-) -> tuple[float, float]:
-    """Seconds to train on a sentence, with an empty bank and with a full one."""
-    objective = Distillation(
-        settings=replace(settings, epochs=2, lr=1e-9, layers=None),
-        runtime=runtime,
-        student=student,
-        tokens=tokenize(
-            sentences, student.tokenizer, min(settings.max_length, student.max_length), student.prompts.used
-        ),
-        rows=np.arange(len(sentences)),
-        teacher=StoredTeacher(teacher_rows, runtime),
+    *,
+    seconds: float = 1.0,
+    with_triples: bool = False,
+) -> Measured:
+    """Encode and train on some sentences, all in memory.
+
+    Args:
+        sources: the models.
+        sentences: as long as those of the corpus; the more, the better full batches are measured.
+        num_all: sentences of the corpus: no bank is fuller.
+        settings: of stage 1.
+        runtime: device and number format.
+        seconds: about how long each of teacher, student, training and training with a full bank is measured.
+        with_triples: measure stage 2 as well, with its default settings.
+
+    Raises:
+        UsageError: the student has fewer layers than asked for.
+        Interrupted: by Ctrl-C or SIGTERM.
+    """
+    started = both_clocks()
+    teacher = teacher_of(sources.teacher, sources.embeddings).encoder()
+    loading = both_clocks() - started
+    student, passes = cut_student(sources, settings)
+    encoding, embedding = (_encoding_seconds(one, sentences, runtime, seconds) for one in (teacher, student))
+    bank_size = max(1, min(settings.bank_size, num_all))
+    batch_size = max(settings.batch_size, 3 * FinetuneSettings().batch_size if with_triples else 0)
+    some = spread(sentences, WINDOW_BATCHES * batch_size)
+    some *= -(-min(batch_size, _MOST_REPEATED) // len(some))  # a batch of a few sentences would cost more for each
+    limit = min(settings.max_length, student.max_length)
+    tokens = tokenize(some, student.tokenizer, limit, student.prompts.used)
+    given: dict[str, Any] = {"runtime": runtime, "student": student, "tokens": tokens}
+    try:
+        empty, full = _training_seconds(_distillation(given, teacher, settings), seconds, bank_size)
+        triple = _training_seconds(_triples(given), seconds)[0] if with_triples else np.zeros(2)
+    except Interrupted as stopped:
+        raise Interrupted("interrupted while it measured this machine", stopped.by) from None
+    clock, cpu = (
+        Pace(
+            teacher=float(encoding[which]),
+            student=float(embedding[which]),
+            training=float(empty[which]),
+            bank=max(0.0, float(full[which] - empty[which])),
+            bank_size=bank_size,
+            loading=float(loading[which]),
+            length=mean_length(sentences),
+            settings=settings,
+            passes=passes,
+            triple=float(triple[which]),
+        )
+        for which in (0, 1)
     )
-    state = new_state(objective)
-    steps = objective.plan.steps_per_epoch
-    ends: list[float] = []
-    seconds: list[float] = []
-    tokens: list[int] = []
+    return Measured(clock=clock, cpu=cpu, teacher=teacher, student=student)
+
+
+def cut_student(sources: DistillSources, settings: DistillSettings) -> tuple[SentenceEncoder, float]:
+    """A student with as many layers as asked for, and the passes of it that the choice of them takes.
+
+    Raises:
+        UsageError: it has fewer.
+    """
+    student, layers = replace(sources.student, static=settings.layers == 0).load(), settings.layers
+    if not layers:
+        return student, 0.0
+    num_layers = student.num_layers
+    require_layers(student, layers)
+    cut_layers(student.backbone, range(layers))
+    return student, num_passes(num_layers, layers) * num_layers / layers
+
+
+def spread(sentences: Sequence[str], number: int) -> list[str]:
+    """That many of the sentences, or all, evenly spread over them."""
+    rows = np.linspace(0, len(sentences) - 1, min(len(sentences), number)).astype(np.int64)
+    return [sentences[row] for row in rows]
+
+
+def mean_length(sentences: Sequence[str]) -> float:
+    """Mean characters of a sentence."""
+    return sum(map(len, sentences)) / len(sentences)
+
+
+def both_clocks() -> np.ndarray:
+    """(2,) seconds by the clock and of the processors."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def _is_enough(spent: np.ndarray, seconds: float) -> bool:
+    """Whether so many seconds have passed; if other work got most of them, up to three times as many."""
+    return bool(spent[0] >= seconds and (spent[1] >= seconds / 2 or spent[0] >= 3 * seconds))
+
+
+def _encoding_seconds(encoder: SentenceEncoder, sentences: list[str], runtime: Runtime, seconds: float) -> np.ndarray:
+    """(2,) seconds to encode a sentence, in passes for which all is warm."""
+    embedder, number = Embedder(encoder, runtime), _FEW
+    while True:
+        some = spread(sentences, number)
+        started = both_clocks()
+        embedder.sentences(some)
+        if number >= len(sentences) or _is_enough(both_clocks() - started, seconds / 4):
+            break
+        number *= 2
+    started, passes = both_clocks(), 0
+    while passes == 0 or not _is_enough(both_clocks() - started, seconds / 2):
+        embedder.sentences(some)
+        passes += 1
+    spent = (both_clocks() - started) / passes
+    # few sentences may be longer or shorter than all, and time goes by length
+    return spent / len(some) * mean_length(sentences) / mean_length(some)
+
+
+def _distillation(given: dict[str, Any], teacher: SentenceEncoder, settings: DistillSettings) -> Distillation:
+    tokens: TokenRows = given["tokens"]
+    width = teacher.embedding_dim
+    rows = functional.normalize(torch.randn(len(tokens), width, generator=torch.Generator().manual_seed(0)), dim=1)
+    return Distillation(
+        settings=replace(settings, layers=None, **_ENDLESS),
+        rows=np.arange(len(tokens)),
+        teacher=StoredTeacher(rows.numpy(), given["runtime"]),
+        **given,
+    )
+
+
+def _triples(given: dict[str, Any]) -> Triples:
+    rows = np.arange(len(given["tokens"]) // 3 * 3).reshape(-1, 3)
+    return Triples(settings=FinetuneSettings(**_ENDLESS), rows=rows, **given)
+
+
+def _training_seconds(objective: Objective, seconds: float, bank_size: int = 0) -> list[np.ndarray]:
+    """(2,) seconds to train on a row, with an empty bank and with a full one; twice the same where there is none."""
+    state, steps, found, last = new_state(objective), [], [], both_clocks()
 
     def on_step(record: StepRecord) -> None:
-        now = time.perf_counter()
-        seconds.append(now - ends[-1] if ends else 0.0)
-        tokens.append(record.num_tokens)
-        if record.step == steps:
-            state.bank = _full_bank(state, teacher_rows, min(settings.bank_size, num_all))
-        ends.append(time.perf_counter())
+        nonlocal last
+        steps.append([*(both_clocks() - last), record.num_tokens])
+        if len(steps) > _STEPS and _is_enough(np.sum(steps, axis=0), seconds):
+            *spent, num_tokens = np.sum(steps[max(1, len(steps) // 4) :], axis=0)
+            # the batches differ in length, so tokens are what compares
+            found.append(np.array(spent) / num_tokens * objective.plan.lengths.mean())
+            steps.clear()
+            state.selection.ended = len(found) == 2 or not bank_size or state.bank is None
+            _fill_bank(state, bank_size)
+        last = both_clocks()
 
     train(objective, state, on_step)
-    # the batches differ in length, so tokens are what compares
-    first = 1 if steps > 1 else 0
-    per_sentence = sum(tokens) / len(tokens) / (len(sentences) / steps)
-    empty = sum(seconds[first:steps]) / sum(tokens[first:steps]) * per_sentence
-    return empty, sum(seconds[steps:]) / sum(tokens[steps:]) * per_sentence
+    return [found[0], found[-1]]
 
 
-def _full_bank(state: TrainState, teacher_rows: np.ndarray, size: int) -> MemoryBank | None:
-    """A bank of `size` rows, none of them a teacher row of the batch."""
-    bank = state.bank
-    if bank is None or not size:
-        return bank
-    full = MemoryBank(size, teacher_rows.shape[1], device=bank.rows.device, dtype=bank.rows.dtype)
-    rows = torch.randn(size, teacher_rows.shape[1], generator=torch.Generator().manual_seed(0))
-    full.push(functional.normalize(rows, dim=1).to(bank.rows.device), np.arange(size))
-    return full
+def _fill_bank(state: TrainState, size: int) -> None:
+    """Give a state a bank of `size` rows, none of them a teacher row of a batch, if it has a bank."""
+    if state.bank is None or not size:
+        return
+    old = state.bank.rows
+    state.bank = MemoryBank(size, old.shape[1], device=old.device, dtype=old.dtype)
+    rows = torch.randn(size, old.shape[1], generator=torch.Generator().manual_seed(0))
+    state.bank.push(functional.normalize(rows, dim=1).to(old.device), np.arange(size))

@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,6 +128,10 @@ def pace(**changed: float) -> Pace:
     return Pace(**(known | changed), bank_size=65_536, settings=DistillSettings())
 
 
+def measured(pace: Pace) -> SimpleNamespace:
+    return SimpleNamespace(clock=pace)
+
+
 def test_a_demo_takes_as_many_sentences_as_end_in_time() -> None:
     taken = [pace().sentences_in(60 * minutes, 85_000, 0) for minutes in (0.01, 2, 5, 60)]
     assert taken[0] == FEWEST, "fewer train no student worth a look"
@@ -139,7 +144,7 @@ def test_a_demo_takes_as_many_sentences_as_end_in_time() -> None:
 
 def test_what_costs_time_leaves_fewer_sentences() -> None:
     usual = pace().sentences_in(300, 85_000, 0)
-    for slower in (pace(passes=9.0), pace(teacher=0.01), pace(training=0.02), pace(bank=0.1), pace(loading=30.0)):
+    for slower in (pace(passes=18.0), pace(teacher=0.01), pace(training=0.02), pace(bank=0.1), pace(loading=30.0)):
         assert slower.sentences_in(300, 85_000, 0) < usual
     assert pace().sentences_in(300, 85_000, 2_000_000) < usual, "STS is scored, too"
     assert len(pace().parts(usual, 2_000_000)) == len(pace().parts(usual, 0)) + 1
@@ -151,12 +156,14 @@ def test_a_measurement_encodes_and_trains_in_memory(tiny: Callable[..., Path], t
     teacher = str(tiny("bert", num_layers=6))
     sources = DistillSources(teacher=ModelRef(ref=teacher), student=ModelRef(ref=teacher), corpus=())
     found = sorted(home.rglob("*"))
-    measured = measure(sources, corpus, DistillSettings(layers=3), choose_runtime("cpu", "float32"))
-    assert min(measured.teacher, measured.student, measured.training, measured.loading) > 0
-    assert measured.bank >= 0
-    assert measured.bank_size == len(corpus), "no fuller than it will be"
-    assert measured.student == measured.teacher / 2, "half the layers"
-    assert measured.passes == 34 / 6, "of the 20 subsets of three layers"
+    settings, runtime = DistillSettings(layers=3, loss="ckd"), choose_runtime("cpu", "float32")
+    measured = measure(sources, list(corpus), len(corpus), settings, runtime, seconds=0.05, with_triples=True)
+    for pace in (measured.clock, measured.cpu):
+        assert min(pace.teacher, pace.student, pace.training, pace.loading, pace.triple) > 0
+        assert pace.bank >= 0
+        assert pace.bank_size == len(corpus), "no fuller than it will be"
+        assert pace.passes == 34 / 3, "passes of three layers, for the 20 subsets of three"
+    assert (measured.teacher.num_layers, measured.student.num_layers) == (6, 3)
     assert sorted(home.rglob("*")) == found, "nothing is written"
 
 
@@ -169,7 +176,7 @@ def test_a_measured_demo_says_what_it_takes_and_makes_the_same_student(
     assert [line for line in said if line.startswith("part ")] == names
     assert not any(line.startswith("this machine") for line in said)
 
-    monkeypatch.setattr(demo_module, "measure", lambda *_: pace(teacher=1.0))
+    monkeypatch.setattr(demo_module, "measure", lambda *_: measured(pace(teacher=1.0)))
     monkeypatch.setattr("distilcse_cli.evaluation.pace.FEWEST", 100)
     by_time = demo(minutes=0.1)
     said = capsys.readouterr().err.splitlines()
@@ -193,7 +200,7 @@ def test_an_interrupted_measured_demo_names_the_sentences_whose_rows_are_kept(
         os.kill(os.getpid(), signal.SIGINT)
         return rows(*arguments)
 
-    monkeypatch.setattr(demo_module, "measure", lambda *_: pace())
+    monkeypatch.setattr(demo_module, "measure", lambda *_: measured(pace()))
     monkeypatch.setattr(StoredTeacher, "rows", stop)
     with pytest.raises(Interrupted) as stopped:
         demo(minutes=5)
