@@ -8,7 +8,7 @@ import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.commands.outputs import require_file, require_new_folder
+from distilcse_cli.commands.outputs import require_file, require_new_folder, require_writable
 from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.paths import expanded
 from distilcse_cli.serving.settings import OnnxSettings
@@ -94,13 +94,14 @@ def export(
         _refuse({"--overwrite": overwrite}, "--to onnx")
         require_new_folder(web, student, sentences, model_options.base, model_options.tokenizer)
 
-    from distilcse_cli.serving.onnx_export import NUM_CHECKED, export_onnx, require_new_graphs
+    from distilcse_cli.serving.onnx_export import FLOAT, NUM_CHECKED, export_onnx, require_new_graphs
     from distilcse_cli.serving.onnx_graph import require_onnx
     from distilcse_cli.serving.sample import SENTENCES, uneven
 
     require_onnx()
     if web is None:
         require_new_graphs(expanded(student), overwrite=overwrite)
+        require_writable(expanded(student) / FLOAT)
         texts = uneven(NUM_CHECKED) if sentences is None else _texts(sentences, NUM_CHECKED)
         report = export_onnx(model_options.of(student), texts, settings)
         folder = student

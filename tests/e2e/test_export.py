@@ -49,3 +49,6 @@ def test_the_command_adds_graphs_to_a_folder_and_replaces_them_only_when_asked(
     assert "must be onnx" in typed("export", "student", "--to", "gguf", code=2).err
     assert "goes with --asymmetric only" in typed(*export, "--out", "x", code=2).err
     assert "goes with a graph only" in typed("export", "student", "--asymmetric", "--int8", code=2).err
+    assert "name one form" in typed("export", "student", code=2).err
+    assert "name one form" in typed(*export, "--web", "page", code=2).err
+    assert "not empty" in typed("export", "student", "--web", "student", code=3).err
