@@ -2,14 +2,14 @@
 
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
 from distilcse_cli.errors import DataError, UsageError
-from distilcse_cli.outputs import require_file, require_new_folder
+from distilcse_cli.outputs import require_file, require_new_folder, require_writable
 from distilcse_cli.paths import expanded
 from distilcse_cli.serving.settings import OnnxSettings
 from distilcse_cli.setting import DATA, KEEPING, MODELS, OUTPUT
@@ -85,50 +85,72 @@ def export(
     if [to is not None, web is not None, asymmetric].count(True) != 1:
         raise UsageError("name one form to export", hint="--to onnx, --web DIR or --asymmetric")
     if asymmetric:
-        _refuse({"--int8": settings.int8, "--sentences": sentences, "--overwrite": overwrite}, "a graph")
+        _refuse({"--int8": settings.int8, "--sentences": sentences, "--overwrite": overwrite}, "--to onnx or --web")
         return _asymmetric(student, teacher, out, model_options, teacher_options, json=json)
     _refuse({"--out": out, "--teacher": teacher}, "--asymmetric")
     if to not in (None, "onnx"):
         raise UsageError(f"--to is {to!r}, but must be onnx")
-    if web is not None:
-        _refuse({"--overwrite": overwrite}, "--to onnx")
-        require_new_folder(web, student, sentences, model_options.base, model_options.tokenizer)
 
-    from distilcse_cli.serving.onnx_export import NUM_CHECKED, export_onnx, require_new_graphs
     from distilcse_cli.serving.onnx_graph import require_onnx
-    from distilcse_cli.serving.sample import SENTENCES, uneven
 
     require_onnx()
     if web is None:
-        require_new_graphs(expanded(student), overwrite=overwrite)
-        texts = uneven(NUM_CHECKED) if sentences is None else _texts(sentences, NUM_CHECKED)
-        report = export_onnx(model_options.of(student), texts, settings)
-        folder = student
-    else:
-        from distilcse_cli.serving.web import MOST_SENTENCES, export_web, require_npm
-
-        require_npm()
-        texts = list(SENTENCES) if sentences is None else _texts(sentences, MOST_SENTENCES)
-        report = export_web(model_options.of(student), web, texts, settings)
-        console.log(f"python -m http.server -d {web} shows the page at http://localhost:8000")
-        folder = str(web)
-    _show(folder, report, json=json)
-    return None
+        return _onnx(student, sentences, model_options, settings, overwrite=overwrite, json=json)
+    _refuse({"--overwrite": overwrite}, "--to onnx")
+    require_new_folder(web, student, sentences, model_options.base, model_options.tokenizer)
+    return _web(student, web, sentences, model_options, settings, json=json)
 
 
-def _show(folder: str, report: dict[str, Any], *, json: bool) -> None:
+def _onnx(
+    student: str,
+    sentences: Path | None,
+    model_options: options.ModelOptions,
+    settings: OnnxSettings,
+    *,
+    overwrite: bool,
+    json: bool,
+) -> None:
+    from distilcse_cli.serving.onnx_export import FLOAT, NUM_CHECKED, export_onnx, require_new_graphs
+    from distilcse_cli.serving.sample import uneven
+
+    require_new_graphs(expanded(student), overwrite=overwrite)
+    require_writable(expanded(student) / FLOAT)
+    texts = uneven(NUM_CHECKED) if sentences is None else _texts(sentences, NUM_CHECKED)
+    report = export_onnx(model_options.of(student), texts, settings)
     if json:
         return console.result_json(report)
     whole, quantized = report["float32"], report["int8"]
     console.result(
-        f"{folder}: {whole['file']}, {whole['num_bytes'] / 1e6:,.1f} MB in float32, opset {report['opset']},"
+        f"{student}/{whole['file']}: {whole['num_bytes'] / 1e6:,.1f} MB in float32, opset {report['opset']},"
         f" within {whole['max_difference']:.0e} of torch on {report['num_checked']} sentences"
     )
     if quantized is not None:
         console.result(
-            f"{folder}: {quantized['file']}, {quantized['num_bytes'] / 1e6:,.1f} MB in int8,"
+            f"{student}/{quantized['file']}: {quantized['num_bytes'] / 1e6:,.1f} MB in int8,"
             f" cosine to torch {quantized['mean_cosine']:.4f} in the mean, {quantized['least_cosine']:.4f} at least"
         )
+    return None
+
+
+def _web(
+    student: str,
+    web: Path,
+    sentences: Path | None,
+    model_options: options.ModelOptions,
+    settings: OnnxSettings,
+    *,
+    json: bool,
+) -> None:
+    from distilcse_cli.serving.sample import SENTENCES
+    from distilcse_cli.serving.web import MOST_SENTENCES, export_web, require_npm
+
+    require_npm()
+    texts = list(SENTENCES) if sentences is None else _texts(sentences, MOST_SENTENCES)
+    report = export_web(model_options.of(student), web, texts, settings)
+    if json:
+        return console.result_json(report)
+    address = f"python -m http.server -d {web} shows it at http://localhost:8000"
+    console.result(f"{web}: a page of {report['num_bytes'] / 1e6:,.1f} MB; {address}")
     return None
 
 

@@ -45,8 +45,9 @@ class _Rewriter:
         self._matrices = {one.name: one for one in graph.initializer if len(one.dims) == 2}
         self._rounded: set[str] = set()
         """Inputs of products, and matrices, that have their 8-bit form already."""
-        constants = {"int8_middle": np.array(128, np.uint8), "int8_shift": np.array(128, np.float32)}
-        constants |= {"int8_least": np.array(_LEAST, np.float32), "int8_most": np.array(1 / 127, np.float32)}
+        constants: dict[str, np.ndarray] = {"int8_middle": np.array(128, np.uint8)}
+        for name, value in (("int8_shift", 128), ("int8_least", _LEAST), ("int8_most", 1 / 127)):
+            constants[name] = np.array(value, np.float32)
         graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
 
     def rewrite(self, node: Any) -> Iterator[Any]:
@@ -55,8 +56,8 @@ class _Rewriter:
 
         number = {"Gather": 0, "MatMul": 1}.get(node.op_type)
         matrix = None if number is None else self._matrices.get(node.input[number])
-        is_float = matrix is not None and matrix.data_type == TensorProto.FLOAT
-        if not is_float or (node.op_type == "Gather" and matrix.dims[0] < _TABLE_ROWS):
+        least_rows = _TABLE_ROWS if node.op_type == "Gather" else 1
+        if matrix is None or matrix.data_type != TensorProto.FLOAT or matrix.dims[0] < least_rows:
             yield node
         elif node.op_type == "Gather":
             yield from self._look_up(matrix, node.input[1], node.output[0])

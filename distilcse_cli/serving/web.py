@@ -67,6 +67,9 @@ def export_web(student: ModelRef, out: Path, texts: list[str], settings: OnnxSet
     npm, encoder = require_npm(), student.load()
     checked = embed_by_torch(encoder, texts)
     graphs, report = graphs_of(encoder, checked, settings)
+    for kind in ("float32", "int8"):
+        if report[kind] is not None:
+            del report[kind]["file"]  # the page has one of the two, under a name of its own
     with atomic_folder(out) as target:
         (target / "model.onnx").write_bytes(list(graphs.values())[-1].SerializeToString())
         encoder.tokenizer.backend_tokenizer.no_truncation()

@@ -41,11 +41,14 @@ def test_the_command_adds_graphs_to_a_folder_and_replaces_them_only_when_asked(
     (onnx_folder / "other.onnx").write_bytes(b"kept")
     (tmp_path / "mine.txt").write_text("the cat sleeps\n\na dog runs to the river\n", encoding="utf-8")
     done = typed(*export, "--overwrite", "--sentences", "mine.txt")
-    assert "MB in float32, opset 17, within" in done.out
+    assert "student/onnx/model.onnx: 0.1 MB in float32, opset 17, within" in done.out
     assert "of torch on 2 sentences" in done.out
     assert "model_quantized.onnx of an earlier export is removed" in done.err
     assert {file.name for file in onnx_folder.iterdir()} == {"model.onnx", "other.onnx"}
     assert "no folder here" in typed("export", "all-minilm-l6", "--to", "onnx", code=2).err
     assert "must be onnx" in typed("export", "student", "--to", "gguf", code=2).err
     assert "goes with --asymmetric only" in typed(*export, "--out", "x", code=2).err
-    assert "goes with a graph only" in typed("export", "student", "--asymmetric", "--int8", code=2).err
+    assert "goes with --to onnx or --web only" in typed("export", "student", "--asymmetric", "--int8", code=2).err
+    assert "name one form" in typed("export", "student", code=2).err
+    assert "name one form" in typed(*export, "--web", "page", code=2).err
+    assert "not empty" in typed("export", "student", "--web", "student", code=3).err
