@@ -29,7 +29,7 @@ def output_columns(inputs: Lines, out: Path) -> Columns:
         return dict.fromkeys(inputs.columns)
     import pyarrow as pa
 
-    schema = pa.schema([])
+    schema = pa.schema([(name, pa.null()) for name in inputs.columns])  # of files without rows
     for source in inputs.sources:
         for where, of_source in _schemas(inputs, source):
             try:
@@ -48,10 +48,9 @@ def _schemas(inputs: Lines, source: Path) -> "Iterator[tuple[str, pa.Schema]]":
     if kind.format == "parquet":
         with open_parquet(source) as file:
             schema = file.schema_arrow
-        missing = [name for name in inputs.columns if name not in schema.names]
-        if not missing:
+        if set(inputs.columns) <= set(schema.names):  # else the reader says what is missing
             yield str(source), pa.schema([(name, _plain(schema.field(name).type)) for name in inputs.columns])
-            return  # else the reader says so
+            return
     if kind.is_csv:
         yield str(source), pa.schema([(name, pa.string()) for name in inputs.columns])
         return

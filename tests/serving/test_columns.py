@@ -57,6 +57,10 @@ def test_json_and_csv_cells_have_one_type_a_column_in_parquet(table: Path, tmp_p
     assert [str(schema.field(i).type) for i in range(3)] == ["int64", "double", "string"]
     both = pq.read_table(write(tmp_path / "both.parquet", lines(table, csv, columns=("50%",))))
     assert both.column("50%").to_pylist() == ["007", "é", "008"]
+    (tmp_path / "empty.jsonl").touch()
+    assert output_columns(lines(tmp_path / "empty.jsonl", columns=("id",)), tmp_path / "out.parquet") == {
+        "id": pa.null()
+    }
     for sources, column in (((table,), "mix"), ((table, tmp_path / "number.jsonl"), "50%")):
         (tmp_path / "number.jsonl").write_text('{"50%": 8, "t": "a man"}\n', encoding="utf-8")
         with pytest.raises(DataError, match=r"\.jsonl, line 1 and the next .*type") as refused:
