@@ -89,7 +89,8 @@ def _interrupted(by: Signals) -> int:
     from distilcse_cli import console
 
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    again = "; the same command continues from there" if command in CAN_CONTINUE else ""
+    continues = command in CAN_CONTINUE or (command == "encode" and "--resume" in sys.argv)
+    again = "; the same command continues from there" if continues else ""
     console.log(f"{'interrupted' if by == SIGINT else f'stopped by {by.name}'}{again}")
     return 128 + by
 

@@ -34,6 +34,8 @@ class Columns:
     """Columns of a whole row, those that are not taken included."""
     is_header: bool = True
     """Whether the row in which they were found names them. If not, it is data itself."""
+    num_texts: int | None = None
+    """The first that many must hold text in a parquet file; None for all."""
 
 
 Choose = Callable[[list[str], str], Columns]
@@ -180,8 +182,9 @@ def _has_columns(record: dict[str, object], columns: Columns, choose: Choose) ->
 def _parquet_rows(path: Path, choose: Choose) -> Iterator[tuple[str, Sequence[object]]]:
     with open_parquet(path) as file:
         schema = file.schema_arrow
-        names = list(choose(schema.names, str(path)).names)
-        for name in names:
+        columns = choose(schema.names, str(path))
+        names = list(columns.names)
+        for name in names[: columns.num_texts]:
             require_text(schema, name, path)
         number = 1
         for batch in file.iter_batches(PARQUET_ROWS, columns=names, use_threads=False):

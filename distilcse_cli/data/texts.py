@@ -11,7 +11,7 @@ BATCH_CHARACTERS = 1 << 20
 TEXT_COLUMNS = ("text", "sentence")
 
 
-def choose_column(columns: Sequence[str], wanted: str | None, where: object) -> str:
+def choose_column(columns: Sequence[str], wanted: str | None, where: object, option: str = "--text-column") -> str:
     """Return the name of the column that holds the text: the wanted one, the only one, or one of `TEXT_COLUMNS`.
 
     Raises:
@@ -21,7 +21,7 @@ def choose_column(columns: Sequence[str], wanted: str | None, where: object) -> 
     if wanted is not None:
         if wanted in columns:
             return wanted
-        raise DataError(f"{where} has no column {wanted!r}: {have}", hint="name one of them with --text-column")
+        raise DataError(f"{where} has no column {wanted!r}: {have}", hint=f"name one of them with {option}")
     if len(columns) == 1:
         return columns[0]
     for name in TEXT_COLUMNS:
@@ -30,10 +30,11 @@ def choose_column(columns: Sequence[str], wanted: str | None, where: object) -> 
     raise DataError(f"which column of {where} holds the text? {have}", hint="name it with --text-column")
 
 
-def choose_text(columns: list[str], where: str, *, wanted: str | None) -> Columns:
-    """Choose as `choose_column` does, for `rows.read_rows`."""
-    column = choose_column(columns, wanted, where)
-    return Columns((column,), (columns.index(column),), len(columns))
+def choose_text(columns: list[str], where: str, *, wanted: str | None, others: Sequence[str] = ()) -> Columns:
+    """Choose as `choose_column` does, for `rows.read_rows`; after the text come `others`, which may hold anything."""
+    text = choose_column(columns, wanted, where)
+    names = (text, *(choose_column(columns, name, where, "--id-column") for name in others))
+    return Columns(names, tuple(map(columns.index, names)), len(columns), num_texts=1)
 
 
 def text_in(cell: object, where: str, bad: BadLines) -> str | None:

@@ -114,6 +114,7 @@ class RowTokenizer:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_length: int, prompt: str = "") -> None:
         self.num_truncated = 0
+        self.whole_lengths = np.zeros(0, np.int64)  # (N,) tokens of the last call's sentences before any was cut
         self._prompt = prompt
         self._rust = _plain_copy(tokenizer)
         self._source = tokenizer.name_or_path
@@ -122,9 +123,8 @@ class RowTokenizer:
         self._rust.enable_truncation(max_length, direction=tokenizer.truncation_side)
         vocabulary = self._rust.get_vocab(with_added_tokens=True)
         self.dtype = np.min_scalar_type(max(vocabulary.values(), default=0))
-        self._unknown = tokenizer.unk_token_id
+        self._unknown, self._is_checked = tokenizer.unk_token_id, False
         self._special = np.array(sorted(set(tokenizer.all_special_ids) - {self._unknown}), dtype=np.int64)
-        self._is_checked = False
         if set(vocabulary.values()) <= set(tokenizer.all_special_ids):
             raise ModelError("the tokenizer has no vocabulary: it knows only its special tokens", hint=_NO_VOCABULARY)
 
@@ -141,9 +141,14 @@ class RowTokenizer:
         with tokenizer_errors(self._source):
             encodings = self._rust.encode_batch_fast(texts, add_special_tokens=True)
             rows = [encoding.ids for encoding in encodings]
-            self.num_truncated += sum(bool(encoding.overflowing) for encoding in encodings)
+            cut_off = {i: rest for i, encoding in enumerate(encodings) if (rest := encoding.overflowing)}
             lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
             ids = np.fromiter(chain.from_iterable(rows), dtype=self.dtype, count=int(lengths.sum()))
+        self.num_truncated += len(cut_off)
+        self.whole_lengths = lengths.copy()
+        for i, rest in cut_off.items():
+            num_special = len(rest) * self._rust.num_special_tokens_to_add(is_pair=False)
+            self.whole_lengths[i] += sum(len(piece.ids) for piece in rest) - num_special
         if not self._is_checked:
             self._check_vocabulary(ids)
             self._is_checked = True

@@ -1,10 +1,16 @@
 """Which rows go through an encoder together, how wide they are padded, and whether what comes out is usable."""
 
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import numpy as np
 
 from distilcse_cli.errors import DataError, ModelError
+
+WINDOW_ROWS = 8192
+"""Sentences tokenized and sorted by length together. A larger window would save hardly any padding."""
+WINDOW_CHARS = 1 << 24
+"""A window of very long lines ends earlier, after this many characters."""
 
 
 def token_budget_batches(lengths: np.ndarray, batch_tokens: int, *, one_length: bool = False) -> list[np.ndarray]:
@@ -111,3 +117,17 @@ def as_dtype(embeddings: np.ndarray, dtype: str, first_row: int) -> np.ndarray:
 def excerpt(sentence: str, width: int = 60) -> str:
     """A sentence in quotes, cut if it is long."""
     return repr(sentence if len(sentence) <= width else sentence[: width - 1] + "…")
+
+
+def windows(sentences: Iterable[str], max_rows: int, max_chars: int = WINDOW_CHARS) -> Iterator[list[str]]:
+    """Cut a stream into lists of `max_rows` sentences; a list that reaches `max_chars` characters ends earlier."""
+    window: list[str] = []
+    num_chars = 0
+    for sentence in sentences:
+        window.append(sentence)
+        num_chars += len(sentence)
+        if len(window) == max_rows or num_chars >= max_chars:
+            yield window
+            window, num_chars = [], 0
+    if window:
+        yield window

@@ -21,9 +21,10 @@ from torch.nn import functional
 from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.tokens import RowTokenizer, TokenRows
-from distilcse_cli.errors import DeviceError
+from distilcse_cli.errors import DeviceError, UsageError
 from distilcse_cli.models.backbone import num_positions
 from distilcse_cli.models.batching import (
+    WINDOW_ROWS,
     as_dtype,
     excerpt,
     fill_up,
@@ -31,6 +32,7 @@ from distilcse_cli.models.batching import (
     non_finite,
     padded_widths,
     token_budget_batches,
+    windows,
 )
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.prepacked import Forward, fastest_forward
@@ -39,10 +41,6 @@ from distilcse_cli.runtime import Runtime
 
 NUMERICS = 4
 """Raised when a change of the code changes the last digits of embeddings. What is kept across versions records it."""
-WINDOW_ROWS = 8192
-"""Sentences tokenized and sorted by length together. A larger window would save hardly any padding."""
-WINDOW_CHARS = 1 << 24
-"""A window of very long lines ends earlier, after this many characters."""
 SORTED_WINDOW_ROWS = 32_768
 """As `WINDOW_ROWS`, for `longest_first`: all sentences of the seven STS tasks, for next to no padding."""
 
@@ -59,6 +57,8 @@ class EmbeddedWindow:
     """(len(sentences), H), in the settings' dtype."""
     num_truncated: int
     """Sentences that had more tokens than allowed and were cut."""
+    lengths: np.ndarray
+    """(len(sentences),) tokens of each sentence before it was cut, special tokens included."""
 
 
 class Embedder:
@@ -71,6 +71,10 @@ class Embedder:
         settings: length limit, normalization, batch size, and the dtype of a window's rows.
         ranks: processes that share the batches. All of them make the same calls and get all rows, equal
             to the byte to those of one process.
+        truncate_dim: keep only that many numbers of a row, the first ones; normalization comes after it.
+
+    Raises:
+        UsageError: the encoder's rows have fewer numbers than `truncate_dim`.
     """
 
     def __init__(
@@ -79,6 +83,8 @@ class Embedder:
         runtime: Runtime,
         settings: EncodeSettings | None = None,
         ranks: Ranks = ALONE,
+        *,
+        truncate_dim: int | None = None,
     ) -> None:
         settings = settings or EncodeSettings()
         self.encoder, self.runtime, self.ranks = encoder, runtime, ranks
@@ -86,6 +92,9 @@ class Embedder:
         self.normalize = encoder.normalize if settings.normalize is None else settings.normalize
         self.batch_tokens = runtime.batch_tokens if settings.batch_tokens is None else settings.batch_tokens
         self.dtype = settings.dtype
+        self.width = encoder.embedding_dim if truncate_dim is None else truncate_dim
+        if self.width > encoder.embedding_dim:
+            raise UsageError(f"--truncate-dim is {truncate_dim}, but a row has {encoder.embedding_dim} numbers")
         self._packed: tuple[object, Forward] | None = None
 
     def sentences(self, sentences: Sequence[str]) -> np.ndarray:
@@ -94,7 +103,7 @@ class Embedder:
         Raises:
             ModelError: an embedding is not finite; its sentence is named.
         """
-        embeddings = np.empty((len(sentences), self.encoder.embedding_dim), dtype=np.float32)
+        embeddings = np.empty((len(sentences), self.width), dtype=np.float32)
         start = 0
         for window in windows(sentences, WINDOW_ROWS):
             embeddings[start : start + len(window)] = self._embed(self._tokenize(window), _names_of(window, start))
@@ -111,7 +120,7 @@ class Embedder:
             ModelError: an embedding is not finite; its sentence is named.
         """
         order = np.argsort([-len(sentence) for sentence in sentences], kind="stable")
-        embeddings = np.empty((len(sentences), self.encoder.embedding_dim), dtype=np.float32)
+        embeddings = np.empty((len(sentences), self.width), dtype=np.float32)
         if not sentences:
             return embeddings
         start = num_truncated = 0
@@ -151,8 +160,14 @@ class Embedder:
             DataError: an embedding is too large for float16.
         """
         rows = self._tokenize(sentences)
-        embeddings = self._embed(rows, _names_of(sentences, first_row))
-        return EmbeddedWindow(sentences, as_dtype(embeddings, self.dtype, first_row), rows.num_truncated)
+        lengths = self._tokenizer.whole_lengths
+        embeddings = as_dtype(self._embed(rows, _names_of(sentences, first_row)), self.dtype, first_row)
+        return EmbeddedWindow(sentences, embeddings, rows.num_truncated, lengths)
+
+    def token_lengths(self, sentences: list[str]) -> np.ndarray:
+        """(N,) tokens of each sentence, special tokens included, however many of them are used."""
+        self._tokenize(sentences)
+        return self._tokenizer.whole_lengths
 
     def stream(
         self, sentences: Iterable[str], *, first_row: int = 0, window_rows: int = WINDOW_ROWS
@@ -190,7 +205,7 @@ class Embedder:
         """(N, H) float32 embeddings of token rows; `name` names a row in an error, `count` gets each batch's size."""
         encoder, forward = self.encoder, self._forward()
         device, normalize, budget = self.runtime.torch_device(), self.normalize, self.batch_tokens
-        embeddings = np.empty((len(rows), encoder.embedding_dim), dtype=np.float32)
+        embeddings = np.empty((len(rows), self.width), dtype=np.float32)
         if encoder.reads_padding:
             widths = np.maximum(rows.lengths, 1)
         else:
@@ -203,7 +218,7 @@ class Embedder:
                 for batch in batches:
                     width = int(widths[batch[0]])
                     ids, mask = rows.pad(fill_up(batch, budget // width), encoder.pad_id, width)
-                    embedded = forward(ids.to(device), mask.to(device))[: len(batch)].float()
+                    embedded = forward(ids.to(device), mask.to(device))[: len(batch), : self.width].float()
                     if normalize:
                         embedded = functional.normalize(embedded, dim=-1)
                     embeddings[batch] = embedded.cpu().numpy()
@@ -226,20 +241,6 @@ class Embedder:
         if broken is not None:
             raise non_finite(encoder.source, name(broken))
         return embeddings
-
-
-def windows(sentences: Iterable[str], max_rows: int, max_chars: int = WINDOW_CHARS) -> Iterator[list[str]]:
-    """Cut a stream into lists of `max_rows` sentences; a list that reaches `max_chars` characters ends earlier."""
-    window: list[str] = []
-    num_chars = 0
-    for sentence in sentences:
-        window.append(sentence)
-        num_chars += len(sentence)
-        if len(window) == max_rows or num_chars >= max_chars:
-            yield window
-            window, num_chars = [], 0
-    if window:
-        yield window
 
 
 def _names_of(window: list[str], first_row: int) -> Callable[[int], str]:

@@ -12,7 +12,8 @@ from itertools import islice
 from typing import TypeVar, cast
 
 from distilcse_cli.errors import DistilCSEError
-from distilcse_cli.models.embed import WINDOW_ROWS, EmbeddedWindow, Embedder, windows
+from distilcse_cli.models.batching import WINDOW_ROWS, windows
+from distilcse_cli.models.embed import EmbeddedWindow, Embedder
 from distilcse_cli.ranks import Ranks, attempted
 
 T = TypeVar("T")

@@ -4,10 +4,91 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from distilcse_cli.config import EncodeSettings, MachineSettings
-from distilcse_cli.setting import DATA, MACHINE, OUTPUT, Setting, check, settings_of
+from distilcse_cli.errors import UsageError
+from distilcse_cli.setting import DATA, KEEPING, MACHINE, OUTPUT, Setting, check, settings_of
 
 FLAT_ROWS = 100_000
 """Up to this number, a query is compared with every row: exact, and fast enough."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSettings:
+    """What of the rows is written, into which files, and whether an interrupted run goes on."""
+
+    truncate_dim: Annotated[
+        int | None,
+        Setting(
+            "Keep the first N numbers of each embedding. If the model normalizes, they are scaled to length 1 again.",
+            panel=OUTPUT,
+            metavar="N",
+            at_least=1,
+        ),
+    ] = None
+    rows_per_file: Annotated[
+        int | None,
+        Setting(
+            "Write files of N rows each: OUT-00000-of-00012.parquet and so on.",
+            panel=OUTPUT,
+            metavar="N",
+            at_least=1,
+        ),
+    ] = None
+    shard: Annotated[
+        str | None,
+        Setting(
+            "Embed one of N parts of the rows, I from 0 to N-1; together the N jobs write all files of the output.",
+            panel=OUTPUT,
+            metavar="I/N",
+        ),
+    ] = None
+    fail_on_truncate: Annotated[
+        bool,
+        Setting(
+            "Stop before the first embedding if a line has too many tokens, and name it.",
+            panel=DATA,
+            option="--fail-on-truncate",
+        ),
+    ] = False
+    resume: Annotated[
+        bool,
+        Setting(
+            "Keep finished rows, so that the same command goes on after an interruption.",
+            panel=KEEPING,
+            option="--resume",
+        ),
+    ] = False
+
+    def __post_init__(self) -> None:
+        check(self)
+        _ = self.share
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """Number of this job, from 0, and number of all jobs.
+
+        Raises:
+            UsageError: `shard` is something else.
+        """
+        number, _, total = ("0/1" if self.shard is None else self.shard).partition("/")
+        if not (number.isdecimal() and total.isdecimal()) or int(number) >= int(total):
+            message = f"--shard is {self.shard!r}, but must be I/N with I from 0 to N-1"
+            raise UsageError(message, hint="such as 0/8 for the first of eight jobs, 7/8 for the last")
+        return int(number), int(total)
+
+    @property
+    def reads_twice(self) -> bool:
+        """Whether the inputs are read once before they are embedded."""
+        return self.keeps or self.fail_on_truncate
+
+    @property
+    def keeps(self) -> bool:
+        """Whether finished rows are kept when the run is interrupted."""
+        return self.in_parts or self.resume
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether the output is a set of files with numbers in their names."""
+        return self.rows_per_file is not None or self.shard is not None
 
 
 @dataclass(frozen=True, kw_only=True)

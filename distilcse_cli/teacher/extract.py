@@ -18,7 +18,8 @@ from distilcse_cli import __version__, console
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.corpus import Corpus
 from distilcse_cli.data.tokens import tokenizer_fingerprint
-from distilcse_cli.models.embed import NUMERICS, WINDOW_CHARS, WINDOW_ROWS, EmbeddedWindow, Embedder
+from distilcse_cli.models.batching import WINDOW_CHARS, WINDOW_ROWS
+from distilcse_cli.models.embed import NUMERICS, EmbeddedWindow, Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.rounds import embed_rounds
 from distilcse_cli.ranks import ALONE, Ranks
@@ -76,7 +77,7 @@ def extract(
     """
     out = Path(out)
     embedder = Embedder(encoder, runtime, settings)
-    wanted = _manifest(embedder, corpus, window_rows)
+    wanted = manifest_of(embedder, len(corpus), corpus.fingerprint, window_rows=window_rows)
     with ExitStack() as held:
         manifest = ranks.on_main(lambda: _begin(held, out, wanted, corpus, wait=wait))
         if manifest is None:
@@ -106,14 +107,17 @@ def _begin(held: ExitStack, out: Path, wanted: dict[str, Any], corpus: Corpus, *
     return manifest
 
 
-def _manifest(embedder: Embedder, corpus: Corpus, window_rows: int) -> dict[str, Any]:
+def manifest_of(
+    embedder: Embedder, num_rows: int, corpus_fingerprint: str, *, window_rows: int = WINDOW_ROWS
+) -> dict[str, Any]:
+    """What decides the rows of a run, to the last digit, with none of them done."""
     encoder, runtime = embedder.encoder, embedder.runtime
     return {
         "format_version": FORMAT_VERSION,
-        "num_rows": len(corpus),
+        "num_rows": num_rows,
         "rows_done": 0,
         "num_truncated": 0,
-        "width": encoder.embedding_dim,
+        "width": embedder.width,
         "dtype": embedder.dtype,
         "normalized": embedder.normalize,
         "teacher": encoder.source,
@@ -121,7 +125,7 @@ def _manifest(embedder: Embedder, corpus: Corpus, window_rows: int) -> dict[str,
         "teacher_fingerprint": encoder.fingerprint,
         "tokenizer_fingerprint": tokenizer_fingerprint(encoder.tokenizer),
         "max_length": embedder.max_length,
-        "corpus_fingerprint": corpus.fingerprint,
+        "corpus_fingerprint": corpus_fingerprint,
         "compute_dtype": runtime.dtype,
         "device": runtime.device_type,
         "batch_tokens": embedder.batch_tokens,
@@ -150,12 +154,21 @@ def _fields_of_rows(wanted: dict[str, Any]) -> dict[str, Any]:
 
 def _resume(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     manifest = read_manifest(out / PARTIAL_MANIFEST)
+    require_same_run(out, manifest, wanted)
+    console.log(f"{out}: resuming after row {manifest['rows_done']:,} of {manifest['num_rows']:,}")
+    return manifest
+
+
+def require_same_run(out: Path, manifest: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Check that an interrupted run can go on as the one that is `wanted`; say if last digits may differ.
+
+    Raises:
+        DataError: the first field that differs.
+    """
     require_same(out, manifest, _fields_of_rows(wanted) | {field: wanted[field] for field in _BATCHES})
     for field in _MACHINE:
         if manifest.get(field) != wanted[field]:
             console.warn(f"{field} was {manifest.get(field)}, now {wanted[field]}: last digits of rows may differ")
-    console.log(f"{out}: resuming after row {manifest['rows_done']:,} of {manifest['num_rows']:,}")
-    return manifest
 
 
 def _write_rows(

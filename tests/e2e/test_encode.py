@@ -22,6 +22,15 @@ USAGE_ERRORS = {
     "unknown product format": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--compute-dtype", "tf32"],
     "no tokens": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--batch-tokens", "0"],
     "no model": ["encode", "text.txt", "--out", "rows.npy"],
+    "ids of lines": ["encode", "text.txt", "--model", "m", "--out", "out.jsonl", "--id-column", "id"],
+    "ids in an array": ["encode", "text.txt", "--model", "m", "--out", "out.npy", "--id-column", "id"],
+    "stdin to go on with": ["encode", "--model", "m", "--out", "rows.npy", "--resume"],
+    "a job over the others": [
+        *("encode", "text.txt", "--model", "m", "--out", "rows.npy"),
+        *("--shard", "0/2", "--overwrite"),
+    ],
+    "no such job": ["encode", "text.txt", "--model", "m", "--out", "rows.npy", "--shard", "2/2"],
+    "several files without a name": ["encode", "text.txt", "text.txt", "--model", "m"],
     "output over input": ["encode", "rows.jsonl", "--model", "m", "--out", "rows.jsonl"],
     "no corpus": ["extract", "--teacher", "m", "--out", "out"],
     "words upside down": [
@@ -46,6 +55,29 @@ def test_stdin_and_file_give_the_same_rows(
     assert piped.stdout.startswith("deep/down/pipe.npz: 3 rows of 16 float32 in ")
     rows = np.load(tmp_path / "deep" / "down" / "pipe.npz")["embeddings"]
     np.testing.assert_array_equal(rows, np.load(tmp_path / "file.npy"))
+
+
+def test_several_files_make_one_output_or_files_of_some_rows(
+    distilcse: Command, tmp_path: Path, tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILCSE_MODEL", str(tiny("bert")))
+    (tmp_path / "a.txt").write_text("the cat sleeps\n\n", encoding="utf-8")
+    (tmp_path / "b.txt").write_text("a dog\n", encoding="utf-8")
+    distilcse("encode", "a.txt", "-", "b.txt", "--out", "one.npy", input="the dog\n")
+    distilcse("encode", "--out", "piped.npy", input="the cat sleeps\n\nthe dog\na dog\n")
+    assert (tmp_path / "one.npy").read_bytes() == (tmp_path / "piped.npy").read_bytes()
+
+    command = ("encode", "a.txt", "b.txt", "--out", "rows.npy", "--rows-per-file", 2)
+    done = distilcse(*command, "--json")
+    result = json.loads(done.stdout)
+    assert (result["num_rows"], result["num_encoded"]) == (3, 3)
+    assert result["files"] == ["rows-00000-of-00002.npy", "rows-00001-of-00002.npy"]
+    assert result["token_lengths"] == [{"from": 0, "to": 8, "lines": 3}]
+    assert "tokens a line: 0-8: 3 (100.0%); longest 5\n" in done.stderr
+    done = distilcse(*command, "--resume")
+    both = "rows-00000-of-00002.npy to rows-00001-of-00002.npy"
+    assert done.stdout.startswith(f"{both}: 3 rows of 16 float32; 0 of them computed now in ")
+    assert "rows.npy was begun before: 2 of 2 files are whole" in distilcse(*command, code=3).stderr
 
 
 def test_without_a_model_the_ways_out_are_named(distilcse: Command, home: Path) -> None:  # noqa: ARG001

@@ -16,9 +16,10 @@ import typer
 from distilcse_cli.commands import app, options
 from distilcse_cli.commands.presets import PAPER
 from distilcse_cli.commands.settings_file import read_settings
-from distilcse_cli.config import CorpusSettings, EncodeSettings, MachineSettings, TripletSettings
+from distilcse_cli.config import CorpusSettings, EncodeSettings, MachineSettings, TextSettings, TripletSettings
 from distilcse_cli.errors import UsageError
 from distilcse_cli.evaluation.settings import CompareSettings, EvalSettings
+from distilcse_cli.serving.settings import OutputSettings
 from distilcse_cli.setting import PANELS, Setting, option_name, settings_of
 from distilcse_cli.teacher.settings import EndpointSettings, ImportSettings
 from distilcse_cli.training.settings import DistillSettings, FinetuneSettings
@@ -33,7 +34,7 @@ SETTINGS = {
     "finetune": (FinetuneSettings, TripletSettings, MachineSettings),
     "compare": (CompareSettings, CorpusSettings),
     "eval": (EvalSettings, MachineSettings),
-    "encode": (EncodeSettings, MachineSettings),
+    "encode": (TextSettings, EncodeSettings, OutputSettings, MachineSettings),
 }
 
 

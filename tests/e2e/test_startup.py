@@ -94,6 +94,7 @@ def test_a_setting_out_of_range_names_the_option(distilcse: Run, option: tuple[s
     [
         ("--offline extract --teacher t", "interrupted; the same command continues from there\n"),
         ("encode file.txt", "interrupted\n"),
+        ("encode file.txt --resume", "interrupted; the same command continues from there\n"),
         ("convert weights.pth", "interrupted\n"),
         ("distill --teacher t", "interrupted\n"),
     ],

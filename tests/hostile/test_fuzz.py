@@ -22,13 +22,13 @@ import senteval
 from distilcse_cli import console
 from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.cache import read_manifest as read_cache_manifest
+from distilcse_cli.data.every_line import lines
 from distilcse_cli.data.lines import BadLines
 from distilcse_cli.data.sources import FileSource
 from distilcse_cli.data.triplet_rows import triplet_rows
 from distilcse_cli.errors import DistilCSEError
 from distilcse_cli.models.layout import read_layout
 from distilcse_cli.models.state_dict import read_state_dict
-from distilcse_cli.serving.encode import lines
 from distilcse_cli.teacher import store
 from senteval import readers
 

@@ -73,6 +73,19 @@ JOBS = {
     "encode to parquet": Job(
         "encode {text} --model {model} --out rows.parquet --compute-dtype float32", "rows.parquet", content, num_kills=5
     ),
+    "encode, kept": Job(
+        "encode {text} --model {model} --out rows.jsonl --resume --compute-dtype float32",
+        "rows.jsonl",
+        content,
+        num_kills=4,
+    ),
+    "encode in files": Job(
+        "encode {text} --model {model} --out rows.npy --rows-per-file 5 --compute-dtype float32",
+        "rows-00002-of-00003.npy",  # the last
+        lambda path: [file.read_bytes() for file in sorted(path.parent.glob("rows-*"))],
+        "--resume",
+        num_kills=4,
+    ),
     "extract": Job("extract --teacher {model} --corpus {text} --out rows --compute-dtype float32", "rows", store),
     "distill": Job(
         f"distill --teacher {{model}} --student {{other}} --corpus {{text}} --out student {FEW}",

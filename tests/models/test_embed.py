@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.tokens import tokenize
 from distilcse_cli.errors import DataError, ModelError
-from distilcse_cli.models.batching import first_non_finite_row, token_budget_batches
-from distilcse_cli.models.embed import Embedder, windows
+from distilcse_cli.models.batching import first_non_finite_row, token_budget_batches, windows
+from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.ranks import Ranks
 from distilcse_cli.runtime import Runtime

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from distilcse_cli.config import EncodeSettings
+from distilcse_cli.data.every_line import lines
 from distilcse_cli.errors import DataError, ModelError
 from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder, load_encoder
 from distilcse_cli.runtime import Runtime
-from distilcse_cli.serving.encode import encode_file, lines
+from distilcse_cli.serving.encode import encode_file
 from tests.serving.limits import largest_file
 
 CPU = Runtime(device="cpu", dtype="float32", reason="test")
