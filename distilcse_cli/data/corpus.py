@@ -1,8 +1,7 @@
 """The corpus: clean, distinct sentences, one a line, fingerprinted and kept in the data home."""
 
 import mmap
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -152,23 +151,25 @@ class CorpusSample:
     """Whether the corpus was read to its end."""
 
 
-def sample_corpus(inputs: Sequence[str], settings: CorpusSettings, size: int, seconds: float) -> CorpusSample:
-    """Read a corpus as `prepare_corpus` does, but keep nothing on the disk, and stop after some seconds.
+def sample_corpus(
+    inputs: Sequence[str], settings: CorpusSettings, size: int, is_enough: Callable[[], bool]
+) -> CorpusSample:
+    """Read a corpus as `prepare_corpus` does, but keep nothing on the disk, and stop when it is enough.
 
     Args:
         inputs, settings: as for `prepare_corpus`; it raises the same.
         size: sentences of the sample; up to twice as many are returned, or all where there are fewer.
-        seconds: about how long to read.
+        is_enough: asked after each batch whether to stop reading.
     """
     sources, cleaner, bad = _sources(inputs, settings), Cleaner(settings), BadLines(settings.on_bad_line)
     sample: list[bytes] = []
-    num_kept, every, is_whole, until = 0, 1, True, time.monotonic() + seconds
+    num_kept, every, is_whole = 0, 1, True
     for _, kept in _kept(sources, settings, cleaner, bad):
         sample += kept[-num_kept % every :: every]
         num_kept += len(kept)
         while len(sample) > 2 * size:
             sample, every = sample[::2], 2 * every
-        if time.monotonic() > until:
+        if is_enough():
             is_whole = False
             break
     if not sample:

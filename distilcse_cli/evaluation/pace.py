@@ -71,10 +71,6 @@ class Pace:
         """Seconds to load a model and encode sentences, shared among devices."""
         return self.loading + num_sentences * (self.teacher if by_teacher else self.student) / devices
 
-    def scored(self, num_characters: int) -> float:
-        """Sentences as long as those measured that have as many characters as the ones to score."""
-        return num_characters / self.length
-
     def choice(self, num_sentences: int) -> float:
         """Seconds to choose the student's layers."""
         return self.passes * min(num_sentences, NUM_SENTENCES) * self.student
@@ -92,7 +88,7 @@ class Pace:
 
     def parts(self, num_sentences: int, sts_characters: int) -> list[float]:
         """Seconds of each part of a demo: extract, train, compare and, if there are sentences of STS, score them."""
-        all_models, num_scored = self.teacher + 2 * self.student, self.scored(sts_characters)
+        all_models, num_scored = self.teacher + 2 * self.student, sts_characters / self.length
         num_held_out = _num_held_out(num_sentences, self.settings)
         seconds = [
             self.encode(num_sentences, by_teacher=True) + self.choice(num_sentences),
@@ -172,8 +168,7 @@ def measure(
     batch_size = max(settings.batch_size, 3 * FinetuneSettings().batch_size if with_triples else 0)
     some = spread(sentences, WINDOW_BATCHES * batch_size)
     some *= -(-min(batch_size, _MOST_REPEATED) // len(some))  # a batch of a few sentences would cost more for each
-    limit = min(settings.max_length, student.max_length)
-    tokens = tokenize(some, student.tokenizer, limit, student.prompts.used)
+    tokens = tokenize(some, student.tokenizer, min(settings.max_length, student.max_length), student.prompts.used)
     given: dict[str, Any] = {"runtime": runtime, "student": student, "tokens": tokens}
     try:
         empty, full = _training_seconds(_distillation(given, teacher, settings), seconds, bank_size)
@@ -229,9 +224,10 @@ def both_clocks() -> np.ndarray:
     return np.array([time.perf_counter(), time.process_time()])
 
 
-def _is_enough(spent: np.ndarray, seconds: float) -> bool:
-    """Whether so many seconds have passed; if other work got most of them, up to three times as many."""
-    return bool(spent[0] >= seconds and (spent[1] >= seconds / 2 or spent[0] >= 3 * seconds))
+def is_enough(started: np.ndarray, seconds: float) -> bool:
+    """Whether so many seconds have passed since then; if other work got most of them, up to three times as many."""
+    clock, cpu = both_clocks() - started
+    return bool(clock >= seconds and (cpu >= seconds / 2 or clock >= 3 * seconds))
 
 
 def _encoding_seconds(encoder: SentenceEncoder, sentences: list[str], runtime: Runtime, seconds: float) -> np.ndarray:
@@ -241,22 +237,24 @@ def _encoding_seconds(encoder: SentenceEncoder, sentences: list[str], runtime: R
         some = spread(sentences, number)
         started = both_clocks()
         embedder.sentences(some)
-        if number >= len(sentences) or _is_enough(both_clocks() - started, seconds / 4):
+        if number >= len(sentences) or is_enough(started, seconds / 4):
             break
         number *= 2
     started, passes = both_clocks(), 0
-    while passes == 0 or not _is_enough(both_clocks() - started, seconds / 2):
+    while passes == 0 or not is_enough(started, seconds / 2):
         embedder.sentences(some)
         passes += 1
-    spent = (both_clocks() - started) / passes
     # few sentences may be longer or shorter than all, and time goes by length
-    return spent / len(some) * mean_length(sentences) / mean_length(some)
+    return (both_clocks() - started) / passes / len(some) * mean_length(sentences) / mean_length(some)
+
+
+def _unit_rows(number: int, width: int) -> torch.Tensor:
+    return functional.normalize(torch.randn(number, width, generator=torch.Generator().manual_seed(0)), dim=1)
 
 
 def _distillation(given: dict[str, Any], teacher: SentenceEncoder, settings: DistillSettings) -> Distillation:
     tokens: TokenRows = given["tokens"]
-    width = teacher.embedding_dim
-    rows = functional.normalize(torch.randn(len(tokens), width, generator=torch.Generator().manual_seed(0)), dim=1)
+    rows = _unit_rows(len(tokens), teacher.embedding_dim)
     return Distillation(
         settings=replace(settings, layers=None, **_ENDLESS),
         rows=np.arange(len(tokens)),
@@ -272,18 +270,20 @@ def _triples(given: dict[str, Any]) -> Triples:
 
 def _training_seconds(objective: Objective, seconds: float, bank_size: int = 0) -> list[np.ndarray]:
     """(2,) seconds to train on a row, with an empty bank and with a full one; twice the same where there is none."""
-    state, steps, found, last = new_state(objective), [], [], both_clocks()
+    state, steps, found = new_state(objective), [], []
+    began = last = both_clocks()
 
     def on_step(record: StepRecord) -> None:
-        nonlocal last
+        nonlocal began, last
         steps.append([*(both_clocks() - last), record.num_tokens])
-        if len(steps) > _STEPS and _is_enough(np.sum(steps, axis=0), seconds):
+        if len(steps) > _STEPS and is_enough(began, seconds):
             *spent, num_tokens = np.sum(steps[max(1, len(steps) // 4) :], axis=0)
             # the batches differ in length, so tokens are what compares
             found.append(np.array(spent) / num_tokens * objective.plan.lengths.mean())
             steps.clear()
             state.selection.ended = len(found) == 2 or not bank_size or state.bank is None
             _fill_bank(state, bank_size)
+            began = both_clocks()
         last = both_clocks()
 
     train(objective, state, on_step)
@@ -296,5 +296,4 @@ def _fill_bank(state: TrainState, size: int) -> None:
         return
     old = state.bank.rows
     state.bank = MemoryBank(size, old.shape[1], device=old.device, dtype=old.dtype)
-    rows = torch.randn(size, old.shape[1], generator=torch.Generator().manual_seed(0))
-    state.bank.push(functional.normalize(rows, dim=1).to(old.device), np.arange(size))
+    state.bank.push(_unit_rows(size, old.shape[1]).to(old.device), np.arange(size))

@@ -17,7 +17,7 @@ from distilcse_cli.data.tokens import RowTokenizer, tokenize
 from distilcse_cli.errors import UsageError
 from distilcse_cli.evaluation import costs
 from distilcse_cli.evaluation.footprint import bytes_on_disk
-from distilcse_cli.evaluation.pace import Pace, both_clocks, cut_student, mean_length, measure, spread
+from distilcse_cli.evaluation.pace import Pace, both_clocks, cut_student, is_enough, mean_length, measure, spread
 from distilcse_cli.evaluation.stages import Basis, Download, Stage, Text, stages_of
 from distilcse_cli.evaluation.stated import STATED, stated_pace
 from distilcse_cli.files import disk_of
@@ -117,9 +117,8 @@ def plan(
     """
     start = time.process_time()
     refs = (sources.teacher or sources.student, sources.student)
-    download = _download(refs)
-    started = both_clocks()
-    sample = sample_corpus(sources.corpus, corpus_settings, _SAMPLE, _READING_SECONDS)
+    download, started = _download(refs), both_clocks()
+    sample = sample_corpus(sources.corpus, corpus_settings, _SAMPLE, lambda: is_enough(started, _READING_SECONDS))
     preparing = (both_clocks() - started) / sample.num_kept
     num = num_sentences or _count(sample)
     runtime, clock, cpu, encoders = _speeds(sources, settings, sample.sentences, num, kind, num_triples > 0)
@@ -180,7 +179,7 @@ def _download(refs: Sequence[ModelRef]) -> Download:
 
 def _count(sample: CorpusSample) -> int:
     if not sample.is_whole:
-        message = f"the corpus has more sentences than the {sample.num_kept:,} read in {_READING_SECONDS:.0f} s"
+        message = f"the corpus is long: {sample.num_kept:,} sentences were read, and there are more"
         raise UsageError(message, hint="say how many with --sentences N")
     return sample.num_kept
 

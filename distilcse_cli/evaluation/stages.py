@@ -183,7 +183,7 @@ def _use(basis: Basis) -> list[Stage]:
             name="eval",
             what=f"{_STS_SENTENCES:,} sentences of STS",
             memory_bytes=memory,
-            **basis.timed(lambda pace, devices: pace.encode(pace.scored(_STS_CHARACTERS), devices=devices)),
+            **basis.timed(lambda pace, devices: pace.encode(_STS_CHARACTERS / pace.length, devices=devices)),
         ),
         Stage(
             name="encode",
