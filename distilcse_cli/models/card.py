@@ -191,6 +191,9 @@ def _use(encoder: SentenceEncoder, name: str, *, is_served: bool) -> Iterable[st
     yield f"```python\n{snippets.sentence_transformers(encoder)}```\n"
     if not is_static(encoder.backbone):
         yield f"With transformers alone:\n\n```python\n{snippets.plain_transformers(encoder)}```\n"
+        yield "From its ONNX file, which `distilcse export FOLDER --to onnx` adds to the folder, with onnxruntime and"
+        yield f"tokenizers, or with fastembed 0.9:\n\n```python\n{snippets.onnx_runtime(encoder)}```\n"
+        yield f"```python\n{snippets.fastembed(encoder, name)}```\n"
     if is_served:
         yield f"With text-embeddings-inference:\n\n```bash\n{snippets.text_embeddings_inference(encoder)}```\n"
     yield f"Scored by mteb:\n\n```python\n{snippets.mteb(name)}```\n"

@@ -25,6 +25,11 @@ _POOLED: dict[Reading, list[str]] = {
 }
 
 
+def _texts(encoder: SentenceEncoder) -> str:
+    texts = '["A sentence.", "Another one."]'
+    return f"[{encoder.prompts.used!r} + text for text in {texts}]" if encoder.prompts.used else texts
+
+
 def sentence_transformers(encoder: SentenceEncoder) -> str:
     """Python for sentence-transformers, which puts the prompt before a text itself."""
     prompt = f"  # puts {encoder.prompts.used!r} before each" if encoder.prompts.used else ""
@@ -41,9 +46,6 @@ def plain_transformers(encoder: SentenceEncoder) -> str:
     no_pooler = ", add_pooling_layer=False" if hasattr(encoder.backbone, "pooler") and not pooling.dense else ""
     all_layers = "" if pooling.mixes is None else ", output_hidden_states=True"
     dense = list(encoder.dense or ())
-    texts = '["A sentence.", "Another one."]'
-    if encoder.prompts.used:
-        texts = f"[{encoder.prompts.used!r} + text for text in {texts}]"
     lines = [
         "import torch",
         *(["from safetensors.torch import load_file"] if dense else []),
@@ -53,7 +55,7 @@ def plain_transformers(encoder: SentenceEncoder) -> str:
         f'folder = "{FOLDER}"',
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
         f"model = AutoModel.from_pretrained(folder{no_pooler})",
-        f'batch = tokenizer({texts}, padding=True, truncation=True, return_tensors="pt")',
+        f'batch = tokenizer({_texts(encoder)}, padding=True, truncation=True, return_tensors="pt")',
         "with torch.no_grad():",
         f"    output = model(**batch{all_layers})",
         'tokens, mask = output.last_hidden_state, batch["attention_mask"]',
@@ -78,6 +80,44 @@ def text_embeddings_inference(encoder: SentenceEncoder) -> str:
     return f"""docker run -p 8080:80 -v "{FOLDER}":/model ghcr.io/huggingface/text-embeddings-inference:cpu-1.9 \\
     --model-id /model{prompt}
 curl 127.0.0.1:8080/embed -H "Content-Type: application/json" -d '{request}'
+"""
+
+
+def onnx_runtime(encoder: SentenceEncoder) -> str:
+    """Python for onnxruntime and tokenizers, without torch; the graph pools and scales."""
+    tokenizer = encoder.tokenizer
+    return f"""import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+folder = "{FOLDER}"
+tokenizer = Tokenizer.from_file(f"{{folder}}/tokenizer.json")
+tokenizer.enable_truncation({encoder.max_length})
+tokenizer.enable_padding(pad_id={tokenizer.pad_token_id}, pad_token={tokenizer.pad_token!r})
+batch = tokenizer.encode_batch({_texts(encoder)})
+inputs = {{"input_ids": [one.ids for one in batch], "attention_mask": [one.attention_mask for one in batch]}}
+inputs["token_type_ids"] = [one.type_ids for one in batch]
+session = onnxruntime.InferenceSession(f"{{folder}}/onnx/model.onnx")
+wanted = {{one.name: np.array(inputs[one.name]) for one in session.get_inputs()}}
+[embeddings] = session.run(["sentence_embedding"], wanted)
+"""
+
+
+def fastembed(encoder: SentenceEncoder, name: str) -> str:
+    """Python for fastembed, which takes the graph's own pooling and scaling."""
+    return f"""from fastembed import TextEmbedding
+from fastembed.common.model_description import ModelSource, PoolingType
+
+TextEmbedding.add_custom_model(
+    model="{name}",
+    pooling=PoolingType.DISABLED,
+    normalization=False,
+    sources=ModelSource(hf="{name}"),
+    dim={encoder.embedding_dim},
+    output_name="sentence_embedding",
+)
+model = TextEmbedding("{name}", specific_model_path="{FOLDER}")
+embeddings = list(model.embed({_texts(encoder)}))
 """
 
 
