@@ -25,6 +25,7 @@ from distilcse_cli.commands import (
     import_vectors,
     index,
     presets,
+    push,
     search,
 )
 from distilcse_cli.commands.options import Grouped
@@ -79,6 +80,7 @@ app.command(cls=Grouped, epilog=index.EXAMPLES)(index.index)
 app.command(cls=Grouped, epilog=search.EXAMPLES)(search.search)
 app.command(cls=Grouped, epilog=align.EXAMPLES)(align.align)
 app.command(cls=Grouped, epilog=export.EXAMPLES)(export.export)
+app.command(cls=Grouped, epilog=push.EXAMPLES)(push.push)
 app.command(cls=Grouped, epilog=convert.EXAMPLES)(convert.convert)
 app.command(cls=Grouped, epilog=demo.EXAMPLES)(demo.demo)
 app.command(cls=Grouped)(env.env)

@@ -22,7 +22,7 @@ def _first_token(tokens: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG001
 
 def _last_token(tokens: Tensor, mask: Tensor) -> Tensor:
     last = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(dim=1)
-    chosen = tokens[torch.arange(len(tokens), device=tokens.device), (last - 1).clamp(min=0)]
+    chosen = tokens[torch.arange(tokens.shape[0], device=tokens.device), (last - 1).clamp(min=0)]
     return chosen * (last > 0).unsqueeze(-1)
 
 

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from distilcse_cli.config import EncodeSettings, MachineSettings
+from distilcse_cli.errors import UsageError
 from distilcse_cli.setting import DATA, MACHINE, OUTPUT, Setting, check, settings_of
 
+MIN_COSINE = 0.97
+"""Least cosine of an embedding by 8-bit integers to the one by floats."""
 FLAT_ROWS = 100_000
 """Up to this number, a query is compared with every row: exact, and fast enough."""
 
@@ -70,3 +73,27 @@ class QueryMachine:
 
     def __post_init__(self) -> None:
         check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxSettings:
+    """Which graphs are written, and how close they must be."""
+
+    int8: Annotated[
+        bool,
+        Setting("Also a graph of 8-bit integers, onnx/model_quantized.onnx.", panel=OUTPUT, option="--int8"),
+    ] = False
+    min_cosine: Annotated[
+        float | None,
+        Setting(
+            f"For --int8: the least cosine to torch's embedding that a sentence may have. Default: {MIN_COSINE}.",
+            panel=OUTPUT,
+            at_least=-1,
+            at_most=1,
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.min_cosine is not None and not self.int8:
+            raise UsageError("--min-cosine goes with --int8 only", hint="leave it out")

@@ -37,6 +37,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     os.environ.update(_ENVIRONMENT | job["environment"])
     constants.HF_HUB_DOWNLOAD_TIMEOUT = float(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT", "60"))
     constants.HF_HUB_OFFLINE = os.environ.get("HF_HUB_OFFLINE") == "1"
+    constants.HF_HUB_DISABLE_XET = os.environ.get("HF_HUB_DISABLE_XET") == "1"
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         if "resolve" in job:
             code = resolve(job["resolve"], job["revision"])

@@ -1,5 +1,6 @@
 """A hub on loopback, with a second host for large files, ranges, and every way to fail that we promise to survive."""
 
+import base64
 import hashlib
 import json
 import re
@@ -47,6 +48,9 @@ class Repo:
     """Files that the hub redirects to its other host, with a sha256 known beforehand."""
     lies: dict[str, dict[str, object]] = field(default_factory=dict)
     """Fields of the list of files that are replaced."""
+    private: bool = False
+    branches: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """Files that were committed, by branch."""
     etag: str | None = None
     """ETag of every file; None for one that depends on the content, "" for none."""
 
@@ -67,6 +71,8 @@ class FakeHub:
         self.repos: dict[str, Repo] = {}
         self.faults: dict[str, list[Fault]] = defaultdict(list)
         self.requests: list[Asked] = []
+        self.uploaded: dict[str, bytes] = {}
+        """Contents of large files, by sha256."""
         self.stalled, self.release = threading.Event(), threading.Event()
         self.endpoint = self.other_host = ""
 
@@ -75,6 +81,7 @@ class FakeHub:
         self.repos.clear()
         self.faults.clear()
         self.requests.clear()
+        self.uploaded.clear()
         self.stalled.clear()
         self.release.clear()
 
@@ -130,6 +137,20 @@ class FakeHub:
                     return self._list(path, fault)
                 return self._file(path, fault)
 
+            def do_PUT(self) -> None:
+                self.close_connection = True
+                hub.uploaded[self.path.rpartition("/")[2]] = self.rfile.read(int(self.headers["Content-Length"]))
+                self._send(200, b"", {})
+
+            def do_POST(self) -> None:
+                self.close_connection = True
+                path, length = unquote(self.path.partition("?")[0]).strip("/"), int(self.headers["Content-Length"])
+                hub.requests.append(Asked(host, path, {name.lower(): value for name, value in self.headers.items()}))
+                body = self.rfile.read(length)
+                faults = hub.faults[path.rpartition("/")[2]]
+                status, answer = (faults.pop(0).status, {}) if faults else hub.written(path, body)
+                self._send(int(status or 500), json.dumps(answer).encode(), {"Content-Type": "application/json"})
+
             def _list(self, path: str, fault: Fault) -> None:
                 found = re.fullmatch(r"api/(models|datasets)/([^/]+/[^/]+)(?:/(?:revision|tree)/(.+))?", path)
                 assert found, path
@@ -149,7 +170,12 @@ class FakeHub:
                 if "/tree/" in path:
                     tree = [{"type": "file", "path": n, "size": len(c), "oid": _git(c)} for n, c in repo.files.items()]
                     return self._send(200, json.dumps(tree).encode(), {"Content-Type": "application/json"})
-                body = {"id": found[2], "sha": COMMIT, "siblings": [_listed(repo, name) for name in repo.files]}
+                body = {
+                    "id": found[2],
+                    "private": repo.private,
+                    "sha": COMMIT,
+                    "siblings": [_listed(repo, name) for name in repo.files],
+                }
                 return self._send(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
             def _file(self, path: str, fault: Fault) -> None:
@@ -219,6 +245,50 @@ class FakeHub:
                 pass
 
         return Handler
+
+    def written(self, path: str, body: bytes) -> tuple[int, dict[str, object]]:
+        """Do what a POST asks for; status and answer."""
+        asked = [json.loads(line) for line in body.splitlines()]
+        if path == "api/validate-yaml":
+            return 200, {"errors": [], "warnings": []}
+        if path == "api/repos/create":
+            name = f"{asked[0]['organization']}/{asked[0]['name']}"
+            if name in self.repos:
+                return 409, {"url": f"{self.endpoint}/{name}"}
+            self.repos[name] = Repo(private=asked[0].get("visibility") == "private", branches={"main": {}})
+            return 200, {"url": f"{self.endpoint}/{name}"}
+        if path.endswith("/info/lfs/objects/batch"):
+            objects = [
+                one | {"actions": {"upload": {"href": f"{self.other_host}/{one['oid']}"}}}
+                for one in asked[0]["objects"]
+            ]
+            return 200, {"transfer": "basic", "objects": objects}
+        found = re.fullmatch(r"api/models/([^/]+/[^/]+)/(branch|preupload|commit)/(.+)", path)
+        assert found, path
+        branches = self.repos[found[1]].branches
+        if found[2] == "branch":
+            status = 409 if found[3] in branches else 200
+            branches.setdefault(found[3], {})
+            return status, {}
+        if found[3] not in branches:
+            return 404, {}
+        if found[2] == "preupload":
+            modes = {True: "lfs", False: "regular"}
+            return 200, {
+                "files": [
+                    {
+                        "path": one["path"],
+                        "uploadMode": modes[one["path"].endswith((".safetensors", ".onnx"))],
+                        "shouldIgnore": False,
+                    }
+                    for one in asked[0]["files"]
+                ]
+            }
+        for one in asked[1:]:
+            value = one["value"]
+            content = self.uploaded[value["oid"]] if one["key"] == "lfsFile" else base64.b64decode(value["content"])
+            branches[found[3]][value["path"]] = content
+        return 200, {"commitUrl": f"{self.endpoint}/{found[1]}/commit/{COMMIT}", "commitOid": COMMIT}
 
     def redirects(self, host: str, path: str) -> str | None:
         """Where the hub sends a request for a large file on to."""
