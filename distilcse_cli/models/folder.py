@@ -237,7 +237,7 @@ def _modules_json(first: str, names: list[str]) -> str:
 
 def _transformer_config(encoder: SentenceEncoder) -> dict[str, Any]:
     config: dict[str, Any] = {"max_seq_length": encoder.max_length, "do_lower_case": False}
-    if hasattr(encoder.backbone, "pooler") and not POOLINGS[encoder.pooling].dense:
+    if encoder.lacks_pooler:
         # else transformers would add a pooler of random weights, with a warning
         config["model_args"] = {"add_pooling_layer": False}
     return config

@@ -43,7 +43,7 @@ embeddings = model.encode(["A sentence.", "Another one."]){prompt}
 def plain_transformers(encoder: SentenceEncoder) -> str:
     """Python for transformers alone, pooling, dense layers and scaling written out."""
     pooling = POOLINGS[encoder.pooling]
-    no_pooler = ", add_pooling_layer=False" if hasattr(encoder.backbone, "pooler") and not pooling.dense else ""
+    no_pooler = ", add_pooling_layer=False" if encoder.lacks_pooler else ""
     all_layers = "" if pooling.mixes is None else ", output_hidden_states=True"
     dense = list(encoder.dense or ())
     lines = [

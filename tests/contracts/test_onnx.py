@@ -30,18 +30,8 @@ def peers() -> Path:
     folder = Path(os.environ.get("DISTILCSE_PEERS", ROOT / ".venv" / "peers"))
     with FileLock(f"{folder}.lock"):
         if not (folder / "whole").is_file():
-            command = [
-                sys.executable,
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--no-deps",
-                "--upgrade",
-                "--target",
-                str(folder),
-            ]
-            done = subprocess.run([*command, *FASTEMBED], capture_output=True, text=True, check=False)
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", str(folder)]
+            done = subprocess.run([*pip, *FASTEMBED], capture_output=True, text=True, check=False)
             if done.returncode:
                 pytest.skip(f"fastembed cannot be installed: {done.stderr.strip().splitlines()[-1]}")
             (folder / "whole").touch()
