@@ -59,6 +59,16 @@ class Runtime:
 
         return torch.device(self.device)
 
+    @property
+    def machine(self) -> str:
+        """The device by its maker's name, the threads of a CPU, and the number format."""
+        import torch
+
+        if self.device_type == "cuda":
+            return f"{torch.cuda.get_device_name(self.torch_device())}, {self.dtype}"
+        threads = torch.get_num_threads()
+        return f"{bf16.cpu_model()}, {threads} thread{'s' * (threads != 1)}, {self.dtype}"
+
     def __str__(self) -> str:
         return f"{self.device}, {self.dtype} ({self.reason})"
 

@@ -5,7 +5,17 @@ licenses and a `source.json` beside its files.
 """
 
 from distilcse_cli.catalogue.entries import DEFAULT_MODEL, ENTRIES, GROUPS, Entry
-from distilcse_cli.catalogue.lookup import downloaded_ids, entry, fetch, hub_entry, is_known, names, present, select
+from distilcse_cli.catalogue.lookup import (
+    downloaded_ids,
+    entry,
+    fetch,
+    hub_entry,
+    hub_id,
+    is_known,
+    names,
+    present,
+    select,
+)
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -16,6 +26,7 @@ __all__ = [
     "entry",
     "fetch",
     "hub_entry",
+    "hub_id",
     "is_known",
     "names",
     "present",

@@ -10,9 +10,15 @@ from distilcse_cli.catalogue.entries import DATASETS, ENTRIES, GROUPS, Entry
 from distilcse_cli.catalogue.hub import HubFiles
 from distilcse_cli.config import data_home
 from distilcse_cli.errors import UsageError
+from distilcse_cli.paths import expanded
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _BY_NAME = {entry.name: entry for entry in ENTRIES}
+_ALSO_ON_THE_HUB = {
+    "all-minilm-l6": "sentence-transformers/all-MiniLM-L6-v2",
+    "all-mpnet-base-v2": "sentence-transformers/all-mpnet-base-v2",
+}
+"""Ids of the hub for entries that come from elsewhere."""
 
 
 def names() -> list[str]:
@@ -91,6 +97,16 @@ def downloaded_ids() -> list[Entry]:
             if one is not None and (revision or name not in _BY_NAME) and isinstance(one.source, HubFiles):
                 found.append(one.at(revision.replace("--", "/") or None))
     return found
+
+
+def hub_id(ref: str) -> str | None:
+    """The hub's id, `owner/name`, of what is named by a catalogue name, an id or a path; None if it has none."""
+    path = expanded(ref).absolute()
+    for one in (*ENTRIES, *downloaded_ids()):
+        if ref == one.name or path in (one.folder.absolute(), one.path.absolute()):
+            return one.source.repo if isinstance(one.source, HubFiles) else _ALSO_ON_THE_HUB.get(one.name)
+    found = None if path.exists() else hub_entry(ref)
+    return found.source.repo if found and isinstance(found.source, HubFiles) else None
 
 
 def present(name: str) -> Path | None:

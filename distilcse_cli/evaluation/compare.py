@@ -6,10 +6,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from distilcse_cli import console
-from distilcse_cli.bf16 import cpu_model
 from distilcse_cli.config import CorpusSettings
 from distilcse_cli.errors import UsageError
 from distilcse_cli.evaluation.compared import HISTOGRAM_EDGES, CompareResult, ModelResult, StudentResult
@@ -75,7 +73,7 @@ def compare(
         corpus=", ".join(corpus) or str(seen.sentences_path),
         counts=seen.counts,
         seed=settings.seed,
-        machine=_machine(runtime),
+        machine=runtime.machine,
     )
     for one in seen.students:
         shutil.rmtree(one.folder, ignore_errors=True)
@@ -134,10 +132,3 @@ def _facts(model: SeenModel, settings: CompareSettings, measured: Mapping[str, d
 def _bytes(reference: ModelRef, encoder: SentenceEncoder) -> int:
     """Bytes on the disk; of a model that is cut while it is loaded those of the weights that are left, in fp32."""
     return bytes_on_disk(reference.locate()) if reference.keep_layers is None else 4 * encoder.num_parameters
-
-
-def _machine(runtime: Runtime) -> str:
-    threads = torch.get_num_threads()
-    if runtime.device_type == "cuda":
-        return f"{torch.cuda.get_device_name(runtime.torch_device())}, {runtime.dtype}"
-    return f"{cpu_model()}, {threads} thread{'s' * (threads != 1)}, {runtime.dtype}"

@@ -15,6 +15,7 @@ import torch
 
 from distilcse_cli import console
 from distilcse_cli.errors import ModelError
+from distilcse_cli.files import read_json
 from distilcse_cli.models.sizes import require_plausible_layers, require_plausible_weights
 
 _BERT_KIND = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
@@ -159,6 +160,12 @@ def load_config(folder: Path, **replaced: Any) -> Any:
         except Exception as error:
             raise _not_loadable(folder, error) from error
     _leave_code_out(folder, config)
+    if (
+        config.model_type == "modernbert"
+        and {"layer_types", "global_rope_theta"} <= read_json(folder / "config.json").keys()
+    ):
+        # a student's, and said once more for other programs; `layer_types` is what counts
+        vars(config).pop("global_attn_every_n_layers", None)
     if getattr(config, "chunk_size_feed_forward", 0):
         config.chunk_size_feed_forward = 0  # the numbers are the same, and a width need not be a multiple of it
     if getattr(config, "_attn_implementation", None) not in (None, "eager", "sdpa"):

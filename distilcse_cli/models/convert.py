@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distilcse_cli import __version__
 from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.corpus import open_corpus, prepare_corpus
 from distilcse_cli.errors import UsageError
 from distilcse_cli.files import sha256_file
 from distilcse_cli.models.backbone import num_embeddings
+from distilcse_cli.models.card import Card, model_card, origin
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.folder import save_student, versions
 from distilcse_cli.models.reference import ModelRef, find_weights
@@ -89,8 +89,7 @@ def convert(
         vocab_size=num_embeddings(encoder.backbone),
         save_dtype=save_dtype,
     )
-    name = file.name if file else Path(model.ref).name
-    card = _card(name, encoder, report, cut)
+    card = _card(encoder, report, model, cut, name=file.name if file else Path(model.ref).name)
     settings = _settings(report, model) | ({"vocabulary": cut.as_dict()} if cut else {})
     save_student(encoder, out, card=card, settings=settings, dtype=save_dtype)
     return report
@@ -106,27 +105,24 @@ def _settings(report: Conversion, model: ModelRef) -> dict[str, Any]:
     }
 
 
-def _card(name: str, encoder: SentenceEncoder, report: Conversion, cut: SmallVocabulary | None) -> str:
-    if report.sha256 is None:
-        made = f"the model {report.source};\nsee its author"
-    else:
-        made = f"the file of weights with sha256 `{report.sha256}`; see\nthat file's author"
-    smaller = f"\n\nVocabulary: {cut}." if cut else ""
-    return f"""---
-library_name: sentence-transformers
-tags:
-- sentence-similarity
----
-
-# {name}
-
-A sentence encoder: {report.architecture} of {report.num_layers} layers and {report.num_parameters / 1e6:.1f}M
-parameters, embeddings of {encoder.embedding_dim} numbers, pooling `{report.pooling}`, at most {report.max_length}
-tokens. Made by `distilcse convert` (version {__version__}) of {made} for its training data and license.{smaller}
-
-```python
-from sentence_transformers import SentenceTransformer
-
-embeddings = SentenceTransformer("this folder").encode(["A sentence.", "Another one."])
-```
-"""
+def _card(
+    encoder: SentenceEncoder, report: Conversion, model: ModelRef, cut: SmallVocabulary | None, *, name: str
+) -> str:
+    made_of = "a model folder" if report.sha256 is None else f"the file of weights with sha256 `{report.sha256}`"
+    base = origin(model)
+    rows = [
+        ("model", f"{report.architecture}, {report.num_layers} layers, {report.num_parameters:,} parameters"),
+        ("pooling", f"{report.pooling}{', normalized' if encoder.normalize else ''}"),
+        ("embedding width", str(report.embedding_dim)),
+        ("most tokens", str(report.max_length)),
+        ("number format on disk", report.save_dtype),
+        *([("vocabulary", str(cut))] if cut else []),
+    ]
+    card = Card(
+        title=name,
+        made=f"from {made_of}, with `distilcse convert`. See its author for\nits training data.",
+        base=base,
+        rows=rows,
+        datasets=base.datasets,
+    )
+    return model_card(encoder, card, report.folder)

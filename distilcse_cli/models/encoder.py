@@ -108,6 +108,11 @@ class SentenceEncoder(nn.Module):
             return self.dense(pooled)
 
     @property
+    def lacks_pooler(self) -> bool:
+        """Whether its architecture has a pooler that this student does without: others would make up weights for it."""
+        return hasattr(self.backbone, "pooler") and not POOLINGS[self.pooling].dense
+
+    @property
     def embedding_dim(self) -> int:
         """Width of the embeddings."""
         if self.dense is not None:

@@ -2,7 +2,7 @@
 
 model.safetensors config.json             the backbone; for `cls` also the pooler, under transformers' own names
                                           (static: the table of token vectors; no config.json or 1_Pooling)
-tokenizer.json tokenizer_config.json      the tokenizer, with the longest input
+tokenizer.json tokenizer_config.json special_tokens_map.json    the tokenizer, with the longest input
 modules.json config_sentence_transformers.json sentence_bert_config.json
 1_Pooling/                                the pooling (after 1_WeightedLayerPooling if two layers are averaged)
 2_Dense/                                  the dense + tanh of `cls`, or a kept projection
@@ -21,21 +21,16 @@ import torch
 
 from distilcse_cli import __version__
 from distilcse_cli.errors import DataError, UsageError
-from distilcse_cli.files import atomic_folder, write_json
+from distilcse_cli.files import atomic_folder, read_json, write_json
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.pooling import FIRST_TOKEN, MEAN, POOLINGS, Dense, layer_weights
+from distilcse_cli.models.readers import attention_period, warn_of_readers
 from distilcse_cli.models.static import is_static
 
-FRONT_MATTER = """---
-library_name: sentence-transformers
-tags:
-- sentence-similarity
-- distilcse
----
-"""
-"""How a model card begins that says nothing of a training."""
 _MODULE_TYPES = "sentence_transformers.models."
 """Module names that every version of sentence-transformers from 2 on finds."""
+_OF_CALLS = ("max_length", "truncation", "truncation_strategy", "stride", "padding", "pad_to_multiple_of")
+"""Arguments of some earlier call that transformers leaves in tokenizer_config.json. fastembed cuts at `max_length`."""
 
 
 def save_student(
@@ -50,7 +45,7 @@ def save_student(
     """Write a student's whole folder at once.
 
     `SentenceTransformer(folder).encode` then gives the encoder's own embeddings with every pooling,
-    scaled to length 1 if `encoder.normalize`.
+    scaled to length 1 if `encoder.normalize`. Warns of programs that do otherwise (`models.readers`).
 
     Args:
         encoder: the student, on any device.
@@ -78,6 +73,7 @@ def save_student(
         (target / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
         for path in beside:
             (shutil.copytree if path.is_dir() else shutil.copyfile)(path, target / path.name)
+    warn_of_readers(encoder)
 
 
 def versions() -> dict[str, str]:
@@ -109,6 +105,24 @@ def _save_backbone(encoder: SentenceEncoder, target: Path, dtype: str) -> None:
     # sentence-transformers passes the layers to WeightedLayerPooling only if the config says so
     config.output_hidden_states = POOLINGS[encoder.pooling].mixes is not None
     config.save_pretrained(target)
+    written = read_json(target / "config.json")
+    written.pop("global_attn_every_n_layers", None)  # of the model that it was cut from
+    write_json(target / "config.json", dict(sorted((written | _keys_of_others(config)).items())))
+
+
+def _keys_of_others(config: Any) -> dict[str, Any]:
+    """What config.json says once more under the names that other programs and transformers 4 read."""
+    if config.model_type == "distilbert":
+        return {"hidden_size": config.hidden_size, "num_hidden_layers": config.num_hidden_layers}
+    period = attention_period(config) if config.model_type == "modernbert" else None
+    if period is None:
+        return {}
+    rope = config.rope_parameters
+    return {
+        "global_attn_every_n_layers": period,
+        "global_rope_theta": rope["full_attention"]["rope_theta"],
+        "local_rope_theta": rope["sliding_attention"]["rope_theta"],
+    }
 
 
 def _save_tokenizer(encoder: SentenceEncoder, target: Path) -> None:
@@ -124,6 +138,16 @@ def _save_tokenizer(encoder: SentenceEncoder, target: Path) -> None:
     except Exception as error:  # the Rust side raises no better one when the disk is full
         reason = str(error).partition("\n")[0]
         raise DataError(f"cannot write the tokenizer: {reason}", hint="make room, or choose another folder") from error
+    # transformers 4 knows neither the name of the class nor that of further special tokens, and feeds more inputs
+    config = read_json(target / "tokenizer_config.json")
+    config = {key: value for key, value in config.items() if key not in _OF_CALLS}
+    extra = config.pop("extra_special_tokens", [])
+    if extra:
+        config["additional_special_tokens"] = extra
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        config |= {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": tokenizer.model_input_names}
+    write_json(target / "tokenizer_config.json", config)
+    write_json(target / "special_tokens_map.json", tokenizer.special_tokens_map)
 
 
 def _save_modules(encoder: SentenceEncoder, target: Path, dtype: str) -> list[str]:
@@ -213,7 +237,7 @@ def _modules_json(first: str, names: list[str]) -> str:
 
 def _transformer_config(encoder: SentenceEncoder) -> dict[str, Any]:
     config: dict[str, Any] = {"max_seq_length": encoder.max_length, "do_lower_case": False}
-    if hasattr(encoder.backbone, "pooler") and not POOLINGS[encoder.pooling].dense:
+    if encoder.lacks_pooler:
         # else transformers would add a pooler of random weights, with a warning
         config["model_args"] = {"add_pooling_layer": False}
     return config

@@ -13,14 +13,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from distilcse_cli import __version__, console
+from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings
 from distilcse_cli.data.every_line import lines
 from distilcse_cli.data.texts import sentences_at
 from distilcse_cli.errors import DataError, VerdictError
+from distilcse_cli.models.card import Card, model_card, origin
 from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.folder import FRONT_MATTER, save_student, versions
+from distilcse_cli.models.folder import save_student, versions
 from distilcse_cli.models.pooling import Dense
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.ridge import cosine_map, ridge_map
@@ -121,7 +122,7 @@ def align(
     )
     aligned = with_map(encoder, weight, bias, normalize=store.manifest["normalized"])
     facts = _facts(reference, store, settings, report)
-    save_student(aligned, out, card=_card(aligned, reference, report), settings=facts)
+    save_student(aligned, out, card=_card(aligned, reference, store, report), settings=facts)
     return report
 
 
@@ -192,18 +193,25 @@ def _facts(reference: ModelRef, store: EmbeddingStore, settings: AlignSettings, 
     }
 
 
-def _card(encoder: SentenceEncoder, reference: ModelRef, report: AlignReport) -> str:
-    return f"""{FRONT_MATTER}
-# {Path(reference.ref).name}, aligned to {report.space["name"]}
-
-A sentence encoder of {encoder.num_layers} layers whose vectors can be compared with those of {report.space["name"]}.
-Made by `distilcse align` (version {__version__}): a linear map, fitted on {report.num_sentences:,} sentences.
-
-{report}.
-
-```python
-from sentence_transformers import SentenceTransformer
-
-embeddings = SentenceTransformer("this folder").encode(["A sentence.", "Another one."])
-```
-"""
+def _card(encoder: SentenceEncoder, reference: ModelRef, store: EmbeddingStore, report: AlignReport) -> str:
+    base = origin(reference)
+    rows = [
+        ("student", f"{encoder.num_layers} layers, {encoder.num_parameters:,} parameters"),
+        ("pooling", f"{encoder.pooling}{', normalized' if encoder.normalize else ''}"),
+        ("embedding width", str(encoder.embedding_dim)),
+        ("space of the vectors", f"that of {report.space['name']}"),
+        ("fitted on", f"{report.num_sentences:,} sentences"),
+        *([("before", str(report.before))] if report.before else []),
+        (f"after, on {report.num_held_out:,} held-out sentences", str(report.after)),
+        ("fingerprint of the data", str(store.manifest.get("corpus_fingerprint"))),
+    ]
+    card = Card(
+        title=f"{Path(reference.ref).name}, aligned to {report.space['name']}",
+        made="by `distilcse align`: one linear map behind a student,\n"
+        "after which its vectors can be compared with its teacher's.",
+        base=base,
+        rows=rows,
+        datasets=base.datasets,
+        is_distilled=True,
+    )
+    return model_card(encoder, card, report.folder)

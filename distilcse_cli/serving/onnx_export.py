@@ -104,6 +104,11 @@ def export_onnx(student: ModelRef, texts: list[str], settings: OnnxSettings) -> 
         console.log(f"the graph takes tokens: whoever uses it puts {encoder.prompts.used!r} before a sentence")
     graphs, report = graphs_of(encoder, embed_by_torch(encoder, texts), settings)
     _write(student.locate(), graphs)
+    if encoder.lacks_pooler:
+        console.warn(
+            'sentence-transformers 5 with backend="onnx" fails on "model_args" in sentence_bert_config.json,'
+            " which keeps transformers from warning of a pooler: take it out for that; the vectors stay the same"
+        )
     return {"out": student.ref, **report}
 
 

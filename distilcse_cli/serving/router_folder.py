@@ -8,13 +8,16 @@ README.md distilcse.json                          the model card; what the folde
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from distilcse_cli import __version__
 from distilcse_cli.files import RECORD, atomic_folder, write_json
+from distilcse_cli.models import snippets
+from distilcse_cli.models.card import Card, card_with, origin
 from distilcse_cli.models.encoder import SentenceEncoder
-from distilcse_cli.models.folder import FRONT_MATTER, save_student, versions_for_others
+from distilcse_cli.models.folder import save_student, versions_for_others
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.teacher.space import own_space, require_space
 
@@ -63,7 +66,7 @@ def export_router(student: ModelRef, teacher: ModelRef, out: Path) -> dict[str, 
         module = {"idx": 0, "name": "0", "path": "", "type": _ROUTER}
         (target / "modules.json").write_text(json.dumps([module], indent=2) + "\n", encoding="utf-8")
         write_json(target / "config_sentence_transformers.json", _root_config(queries, documents))
-        card = _card(student, teacher, documents.embedding_dim)
+        card = _card(student, teacher, documents.embedding_dim, out)
         (target / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
         write_json(target / RECORD, {"stage": "export", "versions": {"distilcse": __version__}, "result": report})
     return report
@@ -94,18 +97,16 @@ def _root_config(queries: SentenceEncoder, documents: SentenceEncoder) -> dict[s
     }
 
 
-def _card(student: ModelRef, teacher: ModelRef, width: int) -> str:
-    return f"""{FRONT_MATTER}
-# {Path(student.ref).name} for queries, {Path(teacher.ref).name} for documents
-
-Queries go through a small student, documents through its teacher; both give {width} numbers in one space. Made by
-`distilcse export --asymmetric` (version {__version__}).
-
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("this folder")
-documents = model.encode_document(["A sentence.", "Another one."])
-scores = model.similarity(model.encode_query(["a question"]), documents)
-```
-"""
+def _card(student: ModelRef, teacher: ModelRef, width: int, out: Path) -> str:
+    queries, documents = Path(student.ref).name, Path(teacher.ref).name
+    learner, taught = origin(student), origin(teacher)
+    card = Card(
+        title=f"{queries} for queries, {documents} for documents",
+        made="by `distilcse export --asymmetric`: queries go through a small student,\ndocuments through its teacher."
+        f" Both give {width} numbers in one space. Only\nsentence-transformers loads the folder; to serve queries"
+        " alone, serve the student's own folder.",
+        base=replace(learner, hub_ids=list(dict.fromkeys([*learner.hub_ids, *taught.hub_ids]))),
+        teacher=taught,
+        is_distilled=True,
+    )
+    return card_with(card, out, snippets.asymmetric())

@@ -8,8 +8,10 @@ from typing import Any
 from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.corpus import Corpus, open_corpus, prepare_corpus
 from distilcse_cli.errors import ModelError, NetworkError
+from distilcse_cli.models.card import origin
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.layers import require_layers
+from distilcse_cli.models.readers import warn_of_readers
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.surgery import cut_layers
 from distilcse_cli.models.vocabulary import cut_to_corpus
@@ -132,6 +134,7 @@ def _prepare(
     With `--layers` rank 0 chooses them, unless the resumed run has done so: `kept_layers`.
     """
     student = ranks.main_first(lambda: _student(sources, static=settings.layers == 0))
+    warn_of_readers(student)  # before hours of training
     if settings.layers:
         require_layers(student, settings.layers)
     corpus = open_corpus(ranks.on_main(lambda: prepare_corpus(sources.corpus, corpus_settings).folder))
@@ -187,7 +190,12 @@ def _teacher_rows(
 
 
 def _student_facts(student: ModelRef, layers: tuple[int, ...] | None) -> dict[str, Any]:
-    return {"reference": student.ref, "base": student.base, "keep_layers": layers and list(layers)}
+    return {
+        "reference": student.ref,
+        "base": student.base,
+        "keep_layers": layers and list(layers),
+        "origin": origin(student).as_dict(),
+    }
 
 
 def _corpus_facts(corpus: Corpus, sources: DistillSources, settings: CorpusSettings) -> dict[str, Any]:

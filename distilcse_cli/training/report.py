@@ -5,20 +5,23 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from distilcse_cli import console
+from distilcse_cli.models.card import Card, Origin, hub_data, model_card
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.vocabulary import SmallVocabulary
 from distilcse_cli.teacher.agreement import Agreement
+from distilcse_cli.training.dev import StsDev
 
-_FRONT_MATTER = """---
-library_name: sentence-transformers
-pipeline_tag: sentence-similarity
-tags:
-- sentence-transformers
-- sentence-similarity
-- feature-extraction
-- distilcse
----
-"""
+_CONTRASTIVE = "([arXiv:2112.05638](https://arxiv.org/abs/2112.05638))"
+_LEARNED = {
+    "mse": "it learned to come near its teacher's embeddings (mean squared error).",
+    "cosine": "it learned to come near its teacher's embeddings (cosine).",
+    "ckd": "contrastive: it learned to pick its teacher's\nembedding out of many " + _CONTRASTIVE + ".",
+    "ckd+mse": "contrastive: it learned to pick its teacher's\nembedding out of many "
+    + _CONTRASTIVE
+    + ", and to come near it (mean squared error).",
+    "kl": "it learned to match its teacher's softmax over many embeddings\n(Kullback-Leibler divergence).",
+}
+"""What each of `losses.LOSSES` is, for the card."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +30,6 @@ class Report:
 
     title: ClassVar[str] = "A sentence encoder"
     """Title of the model card."""
-    made: ClassVar[str] = "by training on sentences."
-    """How the student was made: the rest of the card's sentence after the program's name and version."""
-
     folder: Path
     num_steps: int
     seconds: float
@@ -54,6 +54,10 @@ class Report:
         """Names and values to add to the card; `facts` as for `model_card`."""
         return []
 
+    def made(self, facts: dict[str, Any]) -> str:  # noqa: ARG002  for subclasses
+        """How the student was made: the rest of the card's sentence after the program's name and version."""
+        return "by training on sentences."
+
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> Self:
         """The report that `as_dict` turned into these facts."""
@@ -66,11 +70,6 @@ class DistillReport(Report):
     """Result of stage 1."""
 
     title = "A distilled sentence encoder"
-    made = (
-        "by contrastive knowledge distillation\n([arXiv:2112.05638](https://arxiv.org/abs/2112.05638))."
-        " Agreement is measured on held-out\nsentences of the training corpus."
-    )
-
     num_sentences: int
     """Sentences trained on."""
     kept_layers: list[int] | None = None
@@ -79,6 +78,13 @@ class DistillReport(Report):
     """Name and fingerprint of the teacher if the vectors can be compared with its own (`teacher.space`)."""
     vocab_size: int | None = None
     """Entries that `--vocab-size` left; None if all were kept."""
+
+    def made(self, facts: dict[str, Any]) -> str:
+        """As `Report.made`."""
+        learned = _LEARNED[facts["settings"]["loss"]]
+        return (
+            f"by knowledge distillation: {learned}\nAgreement is measured on held-out sentences of the training corpus."
+        )
 
     def card_rows(self, facts: dict[str, Any]) -> list[tuple[str, str]]:
         """As `Report.card_rows`."""
@@ -116,17 +122,19 @@ class FinetuneReport(Report):
     """Result of stage 2."""
 
     title = "A fine-tuned sentence encoder"
-    made = (
-        "by supervised contrastive fine-tuning on triples of\nanchor, positive and hard negative, the second stage"
-        " of [arXiv:2112.05638](https://arxiv.org/abs/2112.05638)."
-    )
-
     num_triples: int
     """Triples trained on."""
     start_score: float | None
     """The development score before the first step."""
     held_out_accuracy: float | None
     """Share x 100 of held-out anchors that pick their positive out of all held-out keys."""
+
+    def made(self, facts: dict[str, Any]) -> str:  # noqa: ARG002
+        """As `Report.made`."""
+        return (
+            "by supervised contrastive fine-tuning on triples of\nanchor, positive and hard negative, the second stage"
+            f" of {_CONTRASTIVE[1:-1]}."
+        )
 
     @property
     def setback(self) -> str | None:
@@ -156,41 +164,38 @@ class FinetuneReport(Report):
         return rows
 
 
-def model_card(student: SentenceEncoder, facts: dict[str, Any], report: Report) -> str:
+def card_of(student: SentenceEncoder, facts: dict[str, Any], report: Report, folder: Path) -> str:
     """Markdown for a student folder's README.md.
 
     Args:
         student: the finished student.
         facts: the resolved settings, as in `distilcse.json`.
         report: its results.
+        folder: where the student is saved.
     """
-    shared = [
+    stage, learner, teacher = facts["stage"], facts.get("student") or {}, facts.get("teacher") or {}
+    data = facts.get("corpus") or facts.get("triplets") or {}
+    rows = [
         ("student", f"{student.num_layers} layers, {student.num_parameters:,} parameters"),
         ("pooling", f"{student.pooling}{', normalized' if student.normalize else ''}"),
         ("embedding width", str(student.embedding_dim)),
         ("most tokens", f"{student.max_length} (trained on at most {facts['settings']['max_length']})"),
         ("training", f"{report.num_steps:,} steps in {console.duration(report.seconds)}"),
+        ("machine", facts["runtime"]["machine"]),
+        ("command", f"`distilcse {stage} --config distilcse.toml --out DIR`, with the file in this folder"),
+        *report.card_rows(facts),
+        *([("fingerprint of the data", data["fingerprint"])] if data else []),
     ]
-    settings = "\n".join(f"| `{name}` | {value} |" for name, value in facts["settings"].items())
-    facts_table = "\n".join(f"| {name} | {value} |" for name, value in [*shared, *report.card_rows(facts)])
-    return f"""{_FRONT_MATTER}
-# {report.title}
-
-Made with DistilCSE {facts["versions"]["distilcse"]} {report.made}
-
-| | |
-|---|---|
-{facts_table}
-
-```python
-from sentence_transformers import SentenceTransformer
-
-embeddings = SentenceTransformer("path/to/this/folder").encode(["A sentence.", "Another one."])
-```
-
-## Settings
-
-| setting | value |
-|---|---|
-{settings}
-"""
+    base, taught = (Origin(**one["origin"]) if one.get("origin") else None for one in (learner, teacher))
+    card = Card(
+        title=report.title,
+        made=report.made(facts),
+        base=base,
+        teacher=taught,
+        rows=rows,
+        datasets=hub_data(data.get("inputs", [])),
+        sts_b_dev=report.dev_score if report.dev_set == StsDev.name else None,
+        is_distilled=bool(teacher),
+        settings=facts["settings"],
+    )
+    return model_card(student, card, folder)

@@ -22,7 +22,7 @@ from distilcse_cli.training.loop import train
 from distilcse_cli.training.metrics import read_json_lines, require_tensorboard
 from distilcse_cli.training.model import StudentModel
 from distilcse_cli.training.objective import Objective
-from distilcse_cli.training.report import Report, model_card
+from distilcse_cli.training.report import Report, card_of
 from distilcse_cli.training.run_folder import RunFolder
 from distilcse_cli.training.settings import TrainSettings
 from distilcse_cli.training.state import TrainState
@@ -203,7 +203,7 @@ def _finish(
             **objective.measured(student),
         )
         facts = {"run": trained.run, "asked": asked, **_resolved(objective), "result": report.as_dict()}
-        card, beside = model_card(student, facts, report), folder.beside()
+        card, beside = card_of(student, facts, report, target), folder.beside()
         dtype = objective.settings.save_dtype
         folder.publish(
             lambda path: save_student(student, path, card=card, settings=facts, beside=beside, dtype=dtype), target
@@ -232,6 +232,7 @@ def _resolved(objective: Objective) -> dict[str, Any]:
             "device": runtime.device,
             "dtype": runtime.dtype,
             "reason": runtime.reason,
+            "machine": runtime.machine,
             "num_processes": objective.ranks.world_size,
         },
     }

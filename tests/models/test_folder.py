@@ -70,6 +70,7 @@ def test_the_folder_has_all_files_and_no_others(student: Path) -> None:
         "model.safetensors",
         "modules.json",
         "sentence_bert_config.json",
+        "special_tokens_map.json",
         "tokenizer.json",
         "tokenizer_config.json",
     ]

@@ -69,7 +69,7 @@ def test_sentence_transformers_encodes_as_we_do(tiny: Callable[..., Path], tmp_p
     files = {path.relative_to(tmp_path / "student").as_posix() for path in (tmp_path / "student").rglob("*.*")}
     assert files == {
         *("model.safetensors", "tokenizer.json", "tokenizer_config.json", "modules.json", "README.md"),
-        *("config_sentence_transformers.json", "distilcse.json"),
+        *("config_sentence_transformers.json", "distilcse.json", "special_tokens_map.json"),
         *(("1_Normalize/config.json",) if normalize else ()),
     }
     ours = rows(encoder)
