@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from distilcse_cli import console
-from distilcse_cli.commands import defaults, options
+from distilcse_cli.commands import options
+from distilcse_cli.commands.defaults import given
 from distilcse_cli.config import CorpusSettings
 from distilcse_cli.errors import UsageError
+from distilcse_cli.jobs.defaults import corpus_or_default
 from distilcse_cli.setting import DATA, MACHINE, Setting, check, settings_of
 from distilcse_cli.training.settings import DistillSettings, require_one_choice
 
@@ -82,7 +84,7 @@ def plan(
     distill = settings.distill()
     num_sentences, num_triples = _whole("--sentences", sentences), _whole("--triples", triples)
     learner, model = student_options.of(student), teacher_options.of(teacher)
-    inputs, corpus_settings = defaults.corpus_or_default(context, corpus, corpus_settings)
+    inputs, corpus_settings = corpus_or_default(corpus, corpus_settings, given(context))
 
     from distilcse_cli.evaluation.plan import plan as run
     from distilcse_cli.training.distill import DistillSources

@@ -132,8 +132,7 @@ class Embedder:
                     progress.update(min(num_rows * self.ranks.world_size, len(sentences) - progress.done))
 
             for window in windows((sentences[row] for row in order), SORTED_WINDOW_ROWS):
-                rows = self._tokenize(window)
-                numbers = order[start : start + len(window)]
+                rows, numbers = self._tokenize(window), order[start : start + len(window)]
                 embeddings[numbers] = self._embed(rows, _names_of(window, start), count)
                 start, num_truncated = start + len(window), num_truncated + rows.num_truncated
         if num_truncated:
@@ -159,15 +158,14 @@ class Embedder:
             ModelError: an embedding is not finite; its row and sentence are named.
             DataError: an embedding is too large for float16.
         """
-        rows = self._tokenize(sentences)
-        lengths = self._tokenizer.whole_lengths
+        rows, lengths = self._tokenize(sentences), self._tokenizer().whole_lengths
         embeddings = as_dtype(self._embed(rows, _names_of(sentences, first_row)), self.dtype, first_row)
         return EmbeddedWindow(sentences, embeddings, rows.num_truncated, lengths)
 
     def token_lengths(self, sentences: list[str]) -> np.ndarray:
         """(N,) tokens of each sentence, special tokens included, however many of them are used."""
         self._tokenize(sentences)
-        return self._tokenizer.whole_lengths
+        return self._tokenizer().whole_lengths
 
     def stream(
         self, sentences: Iterable[str], *, first_row: int = 0, window_rows: int = WINDOW_ROWS
@@ -183,11 +181,14 @@ class Embedder:
             yield self.window(window, first_row)
             first_row += len(window)
 
-    def _tokenize(self, sentences: list[str]) -> TokenRows:
+    def _tokenizer(self) -> RowTokenizer:
         prompt = self.encoder.prompts.used  # it may change between calls
         if prompt not in self._tokenizers:
             self._tokenizers[prompt] = RowTokenizer(self.encoder.tokenizer, self.max_length, prompt)
-        tokenizer = self._tokenizers[prompt]
+        return self._tokenizers[prompt]
+
+    def _tokenize(self, sentences: list[str]) -> TokenRows:
+        tokenizer = self._tokenizer()
         before = tokenizer.num_truncated
         ids, lengths = tokenizer(sentences)
         return TokenRows(ids, np.cumsum([0, *lengths]), tokenizer.num_truncated - before)
