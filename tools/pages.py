@@ -6,9 +6,10 @@ On GitHub and on a disk, docs/ links to `../README.md`, and README to `docs/PAGE
 import importlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mkdocs.structure.files import File, Files
+if TYPE_CHECKING:
+    from mkdocs.structure.files import Files
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
@@ -45,8 +46,10 @@ def linked(markdown: str, *, beside: bool) -> str:
     return LINK.sub(there, markdown)
 
 
-def on_files(files: Files, config: Any) -> Files:
+def on_files(files: "Files", config: Any) -> "Files":
     """Add the pages that are not in docs/."""
+    from mkdocs.structure.files import File
+
     for name, page in PAGES.items():
         text = linked((ROOT / name).read_text(encoding="utf-8"), beside=True)
         files.append(File.generated(config, page, content=text))

@@ -43,5 +43,5 @@ def test_a_wheel_runs_without_the_repository(tmp_path: Path, minilm: Path) -> No
     where = "import distilcse_cli, senteval; print(distilcse_cli.__file__, senteval.__file__)"
     assert all(Path(file).is_relative_to(packages) for file in run(new / "bin" / "python", "-c", where).split())
     assert json.loads(run(new / "bin" / "distilcse", "env", "--json"))["distilcse"] == __version__
-    assert "student" in run(new / "bin" / "distilcse", "demo", "--sentences", "2000", "--out", "demo")
+    assert "student" in run(new / "bin" / "distilcse", "demo", "--sentences", "500", "--out", "demo")
     assert (away / "demo").is_dir()
