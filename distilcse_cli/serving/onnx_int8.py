@@ -46,7 +46,7 @@ class _Rewriter:
         self._rounded: set[str] = set()
         """Inputs of products, and matrices, that have their 8-bit form already."""
         constants: dict[str, np.ndarray] = {"int8_middle": np.array(128, np.uint8)}
-        for name, value in (("int8_shift", 128), ("int8_least", _LEAST), ("int8_most", 1 / 127)):
+        for name, value in (("int8_least", _LEAST), ("int8_step", 1 / 127)):
             constants[name] = np.array(value, np.float32)
         graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
 
@@ -81,11 +81,10 @@ class _Rewriter:
             yield helper.make_node("Abs", [rows], [f"{rows}_abs"])
             yield helper.make_node("ReduceMax", [f"{rows}_abs"], [f"{rows}_max"], axes=[-1], keepdims=1)
             yield helper.make_node("Max", [f"{rows}_max", "int8_least"], [f"{rows}_most"])
-            yield helper.make_node("Mul", [f"{rows}_most", "int8_most"], [f"{rows}_scale"])
-            yield helper.make_node("Div", [rows, f"{rows}_scale"], [f"{rows}_scaled"])
-            yield helper.make_node("Round", [f"{rows}_scaled"], [f"{rows}_round"])
-            yield helper.make_node("Add", [f"{rows}_round", "int8_shift"], [f"{rows}_shifted"])
-            yield helper.make_node("Cast", [f"{rows}_shifted"], [f"{rows}_uint8"], to=TensorProto.UINT8)
+            yield helper.make_node("Reciprocal", [f"{rows}_most"], [f"{rows}_inverse"])
+            yield helper.make_node("Mul", [rows, f"{rows}_inverse"], [f"{rows}_scaled"])
+            yield helper.make_node("QuantizeLinear", [f"{rows}_scaled", "int8_step", "int8_middle"], [f"{rows}_uint8"])
+            yield helper.make_node("Mul", [f"{rows}_most", "int8_step"], [f"{rows}_scale"])
         self._round(matrix, axis=0)
         yield helper.make_node(
             "MatMulInteger", [f"{rows}_uint8", f"{matrix.name}_int8", "int8_middle"], [f"{out}_int32"]
