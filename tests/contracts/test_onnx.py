@@ -20,7 +20,7 @@ from distilcse_cli.serving.settings import OnnxSettings
 from tests.contracts.test_snippets import TEXTS, blocks, own_vectors, run, save
 from tests.server import ROOT
 
-FASTEMBED = ("fastembed==0.9.1", "huggingface_hub<2", "loguru", "mmh3", "py-rust-stemmers")
+FASTEMBED = ("fastembed==0.9.1", *"huggingface_hub<2 httpx httpcore h11 loguru mmh3 py-rust-stemmers".split())
 """What fastembed needs beside our packages: it cannot share a folder with today's huggingface_hub."""
 
 
