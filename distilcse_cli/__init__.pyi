@@ -318,7 +318,7 @@ def distill(
     text_column: str | None = None,
     encoding: str | None = None,
     batch_size: int = 64,
-    lr: float = 0.0005,
+    lr: float | None = None,
     logit_scale: float = 2.718281828459045,
     eval_every: int = 400,
     loss: typing.Literal["ckd", "mse", "ckd+mse", "cosine", "kl"] = "mse",
@@ -382,7 +382,8 @@ def distill(
         text_column: Column that holds the text, in a csv, JSON or parquet file or a hub data set.
         encoding: Encoding of the text, such as utf-16 or cp1252. Default: UTF-8.
         batch_size: Sentences (in stage 2: triples) of an optimizer step, for each process.
-        lr: Highest learning rate: a linear warm-up leads to it, a cosine from it to 0.
+        lr: Highest learning rate: a linear warm-up leads to it, a cosine from it to 0. In stage 1, default: 0.0005;
+            0.001 for a student cut to one or two layers, 0.005 for one cut to none.
         logit_scale: Cosines are multiplied by it (1 / temperature). The value training starts from.
         eval_every: Steps between two development scores; 0 takes one at the end only.
         loss: What the student learns. mse, cosine: come near the teacher's row; ckd: pick it out of batch and bank;
@@ -756,7 +757,7 @@ def finetune(
     encoding: str | None = None,
     on_bad_line: typing.Literal["stop", "skip"] = "stop",
     micro_batch_tokens: int | None = 16384,
-    lr: float = 5e-05,
+    lr: float | None = 5e-05,
     logit_scale: float = 20.0,
     eval_every: int = 100,
     exponential_scale: bool = False,
@@ -813,7 +814,8 @@ def finetune(
             count it.
         micro_batch_tokens: Most tokens through the student at once, padding included: the same gradient in less
             memory.
-        lr: Highest learning rate: a linear warm-up leads to it, a cosine from it to 0.
+        lr: Highest learning rate: a linear warm-up leads to it, a cosine from it to 0. In stage 1, default: 0.0005;
+            0.001 for a student cut to one or two layers, 0.005 for one cut to none.
         logit_scale: Cosines are multiplied by it (1 / temperature). The value training starts from.
         eval_every: Steps between two development scores; 0 takes one at the end only.
         exponential_scale: Train the scale's logarithm, as stage 1 does, not the scale itself.
