@@ -248,8 +248,8 @@ def _notes(basis: Basis, sample: CorpusSample) -> list[str]:
         share = (cpu.teacher + cpu.training) / (clock.teacher + clock.training) / threads
         if share < _ALONE:
             notes.append(
-                f"time: this process got {share:.0%} of its {threads} threads while it measured, so other work was"
-                " running. time is as the machine is now; alone, nearer to CPU time / threads"
+                f"time: this process got {share:.0%} of its {threads} thread{'s' * (threads > 1)} while it measured, so"
+                " other work was running. time is as the machine is now; alone, nearer to CPU time / threads"
             )
     if devices > 1:
         notes.append(

@@ -141,7 +141,7 @@ def _training(basis: Basis) -> list[Stage]:
         Stage(
             name="distill",
             what=f"{num_steps:,} steps of {settings.batch_size * basis.devices:,}, {settings.loss},"
-            f" {basis.student.num_layers} layers",
+            f" {basis.student.num_layers} layer{'s' * (basis.student.num_layers != 1)}",
             disk_bytes=kept,
             peak_disk_bytes=peak,
             memory_bytes=memory + costs.bank_memory(rows, settings, width, runtime) + costs.order_memory(num),

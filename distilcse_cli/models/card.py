@@ -37,10 +37,6 @@ class Origin:
     datasets: list[str] = field(default_factory=list)
     is_distilled: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
-        """For `distilcse.json`."""
-        return asdict(self)
-
 
 def origin(model: ModelRef) -> Origin:
     """Read the card and the record of a model that is there.
@@ -62,6 +58,11 @@ def origin(model: ModelRef) -> Origin:
         datasets=[one for one in _texts(matter.get("datasets")) if re.fullmatch(r"[\w./-]+", one)],
         is_distilled=DISTILLED in _texts(matter.get("tags")),
     )
+
+
+def origins(student: ModelRef, teacher: ModelRef | None) -> dict[str, Any]:
+    """Of both models of a training, for its record and its card; None of a teacher that there is not."""
+    return {name: one and asdict(origin(one)) for name, one in (("student", student), ("teacher", teacher))}
 
 
 def hub_data(inputs: Iterable[str]) -> list[str]:

@@ -109,18 +109,17 @@ def _card(
     encoder: SentenceEncoder, report: Conversion, model: ModelRef, cut: SmallVocabulary | None, *, name: str
 ) -> str:
     made_of = "a model folder" if report.sha256 is None else f"the file of weights with sha256 `{report.sha256}`"
-    base = origin(model)
+    base, smaller = origin(model), f"\n\nVocabulary: {cut}." if cut else ""
     rows = [
         ("model", f"{report.architecture}, {report.num_layers} layers, {report.num_parameters:,} parameters"),
         ("pooling", f"{report.pooling}{', normalized' if encoder.normalize else ''}"),
         ("embedding width", str(report.embedding_dim)),
         ("most tokens", str(report.max_length)),
         ("number format on disk", report.save_dtype),
-        *([("vocabulary", str(cut))] if cut else []),
     ]
     card = Card(
         title=name,
-        made=f"from {made_of}, with `distilcse convert`. See its author for\nits training data.",
+        made=f"from {made_of}, with `distilcse convert`. See its author for\nits training data.{smaller}",
         base=base,
         rows=rows,
         datasets=base.datasets,

@@ -8,7 +8,7 @@ from typing import Any
 from distilcse_cli.config import CorpusSettings
 from distilcse_cli.data.corpus import Corpus, open_corpus, prepare_corpus
 from distilcse_cli.errors import ModelError, NetworkError
-from distilcse_cli.models.card import origin
+from distilcse_cli.models.card import origins
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.layers import require_layers
 from distilcse_cli.models.readers import warn_of_readers
@@ -176,6 +176,7 @@ def _prepare(
             "teacher": model.facts(),
             "student": _student_facts(sources.student, layers) | vocabulary,
             "corpus": _corpus_facts(corpus, sources, corpus_settings),
+            "origins": origins(sources.student, sources.teacher),
         },
     )
 
@@ -190,12 +191,7 @@ def _teacher_rows(
 
 
 def _student_facts(student: ModelRef, layers: tuple[int, ...] | None) -> dict[str, Any]:
-    return {
-        "reference": student.ref,
-        "base": student.base,
-        "keep_layers": layers and list(layers),
-        "origin": origin(student).as_dict(),
-    }
+    return {"reference": student.ref, "base": student.base, "keep_layers": layers and list(layers)}
 
 
 def _corpus_facts(corpus: Corpus, sources: DistillSources, settings: CorpusSettings) -> dict[str, Any]:

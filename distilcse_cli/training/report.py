@@ -173,7 +173,7 @@ def card_of(student: SentenceEncoder, facts: dict[str, Any], report: Report, fol
         report: its results.
         folder: where the student is saved.
     """
-    stage, learner, teacher = facts["stage"], facts.get("student") or {}, facts.get("teacher") or {}
+    stage, known = facts["stage"], facts.get("origins", {})
     data = facts.get("corpus") or facts.get("triplets") or {}
     rows = [
         ("student", f"{student.num_layers} layers, {student.num_parameters:,} parameters"),
@@ -186,7 +186,7 @@ def card_of(student: SentenceEncoder, facts: dict[str, Any], report: Report, fol
         *report.card_rows(facts),
         *([("fingerprint of the data", data["fingerprint"])] if data else []),
     ]
-    base, taught = (Origin(**one["origin"]) if one.get("origin") else None for one in (learner, teacher))
+    base, taught = (Origin(**known[one]) if known.get(one) else None for one in ("student", "teacher"))
     card = Card(
         title=report.title,
         made=report.made(facts),
@@ -195,7 +195,7 @@ def card_of(student: SentenceEncoder, facts: dict[str, Any], report: Report, fol
         rows=rows,
         datasets=hub_data(data.get("inputs", [])),
         sts_b_dev=report.dev_score if report.dev_set == StsDev.name else None,
-        is_distilled=bool(teacher),
+        is_distilled=bool(facts.get("teacher")),
         settings=facts["settings"],
     )
     return model_card(student, card, folder)

@@ -15,7 +15,6 @@ from distilcse_cli.config import EncodeSettings, data_home
 from distilcse_cli.data.corpus import Corpus
 from distilcse_cli.data.tokens import TokenRows
 from distilcse_cli.errors import UsageError
-from distilcse_cli.models.card import origin
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.ranks import ALONE, Ranks
@@ -82,7 +81,6 @@ class Teacher:
                 "num_layers": encoder.num_layers,
                 "embedding_dim": encoder.embedding_dim,
                 "pooling": encoder.pooling,
-                "origin": origin(self._ref).as_dict(),
             }
 
         return self._ranks.on_main(on_main)

@@ -21,7 +21,7 @@ from torch.nn import functional
 from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings, TripletSettings
 from distilcse_cli.data.triplets import Triplets, open_triplets, prepare_triplets
-from distilcse_cli.models.card import origin
+from distilcse_cli.models.card import origins
 from distilcse_cli.models.embed import Embedder
 from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.reference import ModelRef
@@ -277,12 +277,9 @@ def _prepare(
             "teacher": store and store.manifest["teacher_fingerprint"],
         },
         facts={
-            "student": {
-                "reference": sources.student.ref,
-                "base": sources.student.base,
-                "origin": origin(sources.student).as_dict(),
-            },
+            "student": {"reference": sources.student.ref, "base": sources.student.base},
             "teacher": facts,
+            "origins": origins(sources.student, sources.teacher),
             "triplets": {
                 "inputs": list(sources.triplets),
                 "num_triples": len(triplets),
