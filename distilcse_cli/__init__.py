@@ -9,8 +9,8 @@ __version__ = "0.1.0"
 
 _FROM = {
     "distilcse_cli.api": (
-        *("align", "compare", "convert", "distill", "download", "evaluate", "export_asymmetric", "extract"),
-        *("finetune", "import_vectors", "index", "load", "search"),
+        *("align", "compare", "convert", "distill", "download", "evaluate", "export_asymmetric", "export_onnx"),
+        *("export_web", "extract", "finetune", "import_vectors", "index", "load", "push", "search"),
     ),
     "distilcse_cli.errors": (
         *("DataError", "DeviceError", "DistilCSEError", "ModelError", "NetworkError", "UsageError", "VerdictError"),

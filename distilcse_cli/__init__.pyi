@@ -43,11 +43,14 @@ __all__ = [
     "download",
     "evaluate",
     "export_asymmetric",
+    "export_onnx",
+    "export_web",
     "extract",
     "finetune",
     "import_vectors",
     "index",
     "load",
+    "push",
     "search",
 ]
 
@@ -616,6 +619,118 @@ def export_asymmetric(
         DataError: `out` is in the way.
     """
 
+def export_onnx(
+    student: str | os.PathLike[str],
+    *,
+    sentences: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    pooler: typing.Literal[
+        "cls",
+        "cls_before_pooler",
+        "avg",
+        "avg_top2",
+        "avg_first_last",
+        "avg_layer1_last",
+        "weighted_mean",
+        "last_token",
+    ]
+    | None = None,
+    revision: str | None = None,
+    base: str | None = None,
+    tokenizer: str | None = None,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+    int8: bool = False,
+    min_cosine: float | None = None,
+    progress: bool = False,
+) -> dict[str, typing.Any]:
+    """Write a student as an ONNX graph into its own folder, where other programs look for it.
+
+    Args:
+        student: Folder of the student.
+        sentences: File of sentences, one a line; the graph is checked on the first 64. Default: English ones of the
+            package's own.
+        overwrite: Replace the graphs that are there.
+        pooler: How token vectors become the vector of a sentence: cls, cls_before_pooler, avg, avg_top2,
+            avg_first_last, avg_layer1_last, weighted_mean, last_token. Default: what the model's folder says, else
+            cls.
+        revision: Branch, tag or commit of a hub model.
+        base: For a file of weights (.pth): the model it was trained from. Default: read from its tensors.
+        tokenizer: For a file of weights: the model whose tokenizer it has. Default: the base's, else one of that
+            size.
+        prompt: Text before every sentence. Default: the folder's default prompt; '' for none.
+        prompt_name: A prompt of the model's folder, by its name.
+        int8: Also a graph of 8-bit integers, onnx/model_quantized.onnx.
+        min_cosine: For --int8: the least cosine to torch's embedding that a sentence may have. Default: 0.97.
+        progress: Draw bars and print log lines, on stderr or in the notebook. Default: the logger `distilcse_cli`
+            gets them.
+
+    Returns:
+        Files, bytes, and how far the graphs are from torch, as `--json` prints them.
+
+    Raises:
+        UsageError: A graph is there already, or the packages of the extra `onnx` are missing.
+        ModelError: The model cannot be such a graph.
+        VerdictError: A graph is too far from torch; nothing is written.
+    """
+
+def export_web(
+    student: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    sentences: str | os.PathLike[str] | None = None,
+    pooler: typing.Literal[
+        "cls",
+        "cls_before_pooler",
+        "avg",
+        "avg_top2",
+        "avg_first_last",
+        "avg_layer1_last",
+        "weighted_mean",
+        "last_token",
+    ]
+    | None = None,
+    revision: str | None = None,
+    base: str | None = None,
+    tokenizer: str | None = None,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+    int8: bool = False,
+    min_cosine: float | None = None,
+    progress: bool = False,
+) -> dict[str, typing.Any]:
+    """Write a page that searches sentences in the browser. npm fetches its parts.
+
+    Args:
+        student: Model of the page.
+        out: Folder for the page; must not exist or be empty.
+        sentences: File of sentences, one a line; the page takes the first 256. Default: English ones of the package's
+            own.
+        pooler: How token vectors become the vector of a sentence: cls, cls_before_pooler, avg, avg_top2,
+            avg_first_last, avg_layer1_last, weighted_mean, last_token. Default: what the model's folder says, else
+            cls.
+        revision: Branch, tag or commit of a hub model.
+        base: For a file of weights (.pth): the model it was trained from. Default: read from its tensors.
+        tokenizer: For a file of weights: the model whose tokenizer it has. Default: the base's, else one of that
+            size.
+        prompt: Text before every sentence. Default: the folder's default prompt; '' for none.
+        prompt_name: A prompt of the model's folder, by its name.
+        int8: Also a graph of 8-bit integers, onnx/model_quantized.onnx.
+        min_cosine: For --int8: the least cosine to torch's embedding that a sentence may have. Default: 0.97.
+        progress: Draw bars and print log lines, on stderr or in the notebook. Default: the logger `distilcse_cli`
+            gets them.
+
+    Returns:
+        Files and bytes, as `--json` prints them.
+
+    Raises:
+        UsageError: npm or the packages of the extra `onnx` are missing.
+        DataError: `out` is in the way.
+        ModelError: The model cannot be such a graph.
+        NetworkError: npm fetches nothing.
+        VerdictError: The graph is too far from torch; nothing is written.
+    """
+
 def extract(
     *,
     teacher: str | os.PathLike[str] | None = None,
@@ -1006,6 +1121,33 @@ def load(
         ModelError: It cannot be found or loaded.
         NetworkError: It had to be downloaded, and was not.
         DeviceError: The device does not exist.
+    """
+
+def push(
+    student: str | os.PathLike[str],
+    *,
+    to_repo: str,
+    private: bool = False,
+    revision: str | None = None,
+    progress: bool = False,
+) -> dict[str, typing.Any]:
+    """Upload a student to the Hugging Face hub: model, card and graphs, without the files of the training.
+
+    Args:
+        student: Folder of the student. It is loaded first, as a check.
+        to_repo: `owner/name` of the repository; it is made if it does not exist.
+        private: A new repository is private, and one that exists has to be.
+        revision: Branch to commit to, made if need be. Default: the main one.
+        progress: Draw bars and print log lines, on stderr or in the notebook. Default: the logger `distilcse_cli`
+            gets them.
+
+    Returns:
+        Address, commit, files and bytes, as `--json` prints them.
+
+    Raises:
+        UsageError: No local folder, no token, or a name that is none.
+        ModelError: The folder is no whole model, or has no card.
+        NetworkError: The hub is out of reach or refuses; nothing is committed.
     """
 
 def search(

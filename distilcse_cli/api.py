@@ -15,7 +15,7 @@ from dataclasses import MISSING
 from typing import Any, TypeVar
 
 from distilcse_cli.data.in_memory import corpus_files, triplet_files
-from distilcse_cli.jobs import downloads, measure, serve, teacher, train
+from distilcse_cli.jobs import downloads, export, measure, serve, teacher, train
 from distilcse_cli.jobs import model as models
 from distilcse_cli.jobs.called import as_keywords, called, generators_kept
 from distilcse_cli.setting import Setting, is_list, option_name, with_fields
@@ -135,10 +135,13 @@ convert = _public(serve.convert, files={"corpus": corpus_files})
 distill = _public(train.distill, files={"corpus": corpus_files}, seeds=True)
 download = _public(downloads.download)
 evaluate = _public(measure.evaluate, seeds=True)
-export_asymmetric = _public(serve.export_asymmetric)
+export_asymmetric = _public(export.export_asymmetric)
+export_onnx = _public(export.export_onnx)
+export_web = _public(export.export_web)
 extract = _public(teacher.extract, files={"corpus": corpus_files})
 finetune = _public(train.finetune, files={"triplets": triplet_files}, seeds=True)
 import_vectors = _public(teacher.import_vectors)
 index = _public(serve.index)
 load = _public(models.load)
+push = _public(export.push)
 search = _public(serve.search)

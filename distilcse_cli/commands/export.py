@@ -1,16 +1,15 @@
 """`distilcse export`: a student in the form that another program serves."""
 
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.errors import DataError, UsageError
-from distilcse_cli.outputs import require_file, require_new_folder, require_writable
-from distilcse_cli.paths import expanded
+from distilcse_cli.errors import UsageError
+from distilcse_cli.jobs import export as jobs
 from distilcse_cli.serving.settings import OnnxSettings
 from distilcse_cli.setting import DATA, KEEPING, MODELS, OUTPUT
 
@@ -86,72 +85,44 @@ def export(
         raise UsageError("name one form to export", hint="--to onnx, --web DIR or --asymmetric")
     if asymmetric:
         _refuse({"--int8": settings.int8, "--sentences": sentences, "--overwrite": overwrite}, "--to onnx or --web")
-        return _asymmetric(student, teacher, out, model_options, teacher_options, json=json)
+        if teacher is None:
+            raise UsageError("--asymmetric needs the model of the documents", hint="name it with --teacher REF")
+        if out is None:
+            raise UsageError("--asymmetric writes a new folder", hint="name it with --out DIR")
+        report = jobs.export_asymmetric(
+            student, teacher=teacher, out=out, model_options=model_options, teacher_options=teacher_options
+        )
+        text = f"{out}: queries through {student}, documents through {teacher}, {report['width']} numbers each"
+        return console.result_json(report) if json else console.result(text)
     _refuse({"--out": out, "--teacher": teacher}, "--asymmetric")
     if to not in (None, "onnx"):
         raise UsageError(f"--to is {to!r}, but must be onnx")
 
-    from distilcse_cli.serving.onnx_graph import require_onnx
+    if web is not None:
+        _refuse({"--overwrite": overwrite}, "--to onnx")
+        report = jobs.export_web(student, out=web, sentences=sentences, model_options=model_options, settings=settings)
+        address = f"python -m http.server -d {web} shows it at http://localhost:8000"
+        lines = [f"{web}: a page of {report['num_bytes'] / 1e6:,.1f} MB; {address}"]
+    else:
+        report = jobs.export_onnx(
+            student, sentences=sentences, overwrite=overwrite, model_options=model_options, settings=settings
+        )
+        lines = list(_graphs(student, report))
+    return console.result_json(report) if json else console.result("\n".join(lines))
 
-    require_onnx()
-    if web is None:
-        return _onnx(student, sentences, model_options, settings, overwrite=overwrite, json=json)
-    _refuse({"--overwrite": overwrite}, "--to onnx")
-    require_new_folder(web, student, sentences, model_options.base, model_options.tokenizer)
-    return _web(student, web, sentences, model_options, settings, json=json)
 
-
-def _onnx(
-    student: str,
-    sentences: Path | None,
-    model_options: options.ModelOptions,
-    settings: OnnxSettings,
-    *,
-    overwrite: bool,
-    json: bool,
-) -> None:
-    from distilcse_cli.serving.onnx_export import FLOAT, NUM_CHECKED, export_onnx, require_new_graphs
-    from distilcse_cli.serving.sample import uneven
-
-    require_new_graphs(expanded(student), overwrite=overwrite)
-    require_writable(expanded(student) / FLOAT)
-    texts = uneven(NUM_CHECKED) if sentences is None else _texts(sentences, NUM_CHECKED)
-    report = export_onnx(model_options.of(student), texts, settings)
-    if json:
-        return console.result_json(report)
+def _graphs(student: str, report: dict[str, Any]) -> Iterator[str]:
+    """A line for each graph."""
     whole, quantized = report["float32"], report["int8"]
-    console.result(
+    yield (
         f"{student}/{whole['file']}: {whole['num_bytes'] / 1e6:,.1f} MB in float32, opset {report['opset']},"
         f" within {whole['max_difference']:.0e} of torch on {report['num_checked']} sentences"
     )
     if quantized is not None:
-        console.result(
+        yield (
             f"{student}/{quantized['file']}: {quantized['num_bytes'] / 1e6:,.1f} MB in int8,"
             f" cosine to torch {quantized['mean_cosine']:.4f} in the mean, {quantized['least_cosine']:.4f} at least"
         )
-    return None
-
-
-def _web(
-    student: str,
-    web: Path,
-    sentences: Path | None,
-    model_options: options.ModelOptions,
-    settings: OnnxSettings,
-    *,
-    json: bool,
-) -> None:
-    from distilcse_cli.serving.sample import SENTENCES
-    from distilcse_cli.serving.web import MOST_SENTENCES, export_web, require_npm
-
-    require_npm()
-    texts = list(SENTENCES) if sentences is None else _texts(sentences, MOST_SENTENCES)
-    report = export_web(model_options.of(student), web, texts, settings)
-    if json:
-        return console.result_json(report)
-    address = f"python -m http.server -d {web} shows it at http://localhost:8000"
-    console.result(f"{web}: a page of {report['num_bytes'] / 1e6:,.1f} MB; {address}")
-    return None
 
 
 def _refuse(given: dict[str, object], form: str) -> None:
@@ -159,39 +130,3 @@ def _refuse(given: dict[str, object], form: str) -> None:
     for option, value in given.items():
         if value:
             raise UsageError(f"{option} goes with {form} only", hint="leave it out")
-
-
-def _texts(file: Path, most: int) -> list[str]:
-    """The first sentences of a file."""
-    require_file(file)
-
-    from distilcse_cli.data.every_line import lines
-
-    texts = list(islice(filter(str.strip, lines(file)), most))
-    if not texts:
-        raise DataError(f"{file} has no sentences", hint="a sentence a line is needed")
-    return texts
-
-
-def _asymmetric(
-    student: str,
-    teacher: str | None,
-    out: Path | None,
-    model_options: options.ModelOptions,
-    teacher_options: options.TeacherOptions,
-    *,
-    json: bool,
-) -> None:
-    if teacher is None:
-        raise UsageError("--asymmetric needs the model of the documents", hint="name it with --teacher REF")
-    if out is None:
-        raise UsageError("--asymmetric writes a new folder", hint="name it with --out DIR")
-    require_new_folder(out, student, teacher, model_options.base, model_options.tokenizer)
-
-    from distilcse_cli.serving.router_folder import export_router
-
-    report = export_router(model_options.of(student), teacher_options.of(teacher), out)
-    if json:
-        return console.result_json(report)
-    console.result(f"{out}: queries through {student}, documents through {teacher}, {report['width']} numbers each")
-    return None

@@ -1,13 +1,12 @@
 """`distilcse push`: a student's folder to the Hugging Face hub."""
 
-import re
 from typing import Annotated
 
 import typer
 
 from distilcse_cli import console
 from distilcse_cli.commands import options
-from distilcse_cli.errors import UsageError
+from distilcse_cli.jobs import export as jobs
 from distilcse_cli.setting import OUTPUT
 
 EXAMPLES = """
@@ -35,12 +34,7 @@ def push(
     json: options.Json = False,
 ) -> None:
     """Upload a student to the Hugging Face hub: model, card and graphs, without the files of the training."""
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", to_repo):
-        raise UsageError(f"--to-repo is {to_repo!r}, but must be NAME/REPO", hint="such as your-name/student")
-
-    from distilcse_cli.serving.push import push as run
-
-    report = run(student, to_repo, private=private, revision=revision)
+    report = jobs.push(student, to_repo=to_repo, private=private, revision=revision)
     if json:
         return console.result_json(report)
     console.result(f"{report['url']}: {len(report['files'])} files, {report['num_bytes'] / 1e6:,.1f} MB")

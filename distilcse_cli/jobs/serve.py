@@ -4,11 +4,11 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from distilcse_cli.config import EncodeSettings, TextSettings
 from distilcse_cli.errors import DataError, UsageError
-from distilcse_cli.models.options import ModelOptions, Ref, TeacherOptions
+from distilcse_cli.models.options import ModelOptions, Ref
 from distilcse_cli.outputs import require_file, require_free, require_new_folder, require_outside, require_utf8
 from distilcse_cli.serving.settings import AlignSettings, IndexSettings, QueryMachine, SearchSettings
 from distilcse_cli.setting import check, settings_of
@@ -203,29 +203,3 @@ def convert(
     from distilcse_cli.models.convert import convert as run
 
     return run(reference, folder, corpus=corpus or (), **asdict(settings))
-
-
-def export_asymmetric(
-    student: Ref, *, teacher: Ref, out: Ref, model_options: ModelOptions, teacher_options: TeacherOptions
-) -> dict[str, Any]:
-    """Write a folder for sentence-transformers: queries through the student, documents through its teacher.
-
-    Args:
-        student: Model of the queries, in the space of `teacher`.
-        teacher: Model of the documents.
-        out: Folder to write; must not exist or be empty.
-
-    Returns:
-        Names, widths and sizes of both, as `--json` prints them.
-
-    Raises:
-        UsageError: The student is not in the teacher's space.
-        DataError: `out` is in the way.
-    """
-    folder = Path(out)
-    queries, documents = model_options.of(student), teacher_options.of(teacher)
-    require_new_folder(folder, queries.ref, documents.ref, model_options.base, model_options.tokenizer)
-
-    from distilcse_cli.serving.router_folder import export_router
-
-    return export_router(queries, documents, folder)
