@@ -25,7 +25,7 @@ from distilcse_cli.files import write_json
 from distilcse_cli.runtime import Runtime, num_usable_cores
 
 SHARED_DATA = Path(os.environ.get("DISTILCSE_DATA", Path(__file__).resolve().parent.parent.parent / "shared" / "data"))
-PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "sentence-transformers")
+PACKAGES = ("torch", "transformers", "numpy", "onnxruntime", "sentence-transformers")
 
 
 Starters = Mapping[str, Callable[[], Peer]]
