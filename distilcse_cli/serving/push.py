@@ -14,8 +14,10 @@ from distilcse_cli.catalogue import refusals
 from distilcse_cli.catalogue.offline import is_offline
 from distilcse_cli.errors import ModelError, NetworkError, UsageError
 from distilcse_cli.models.reference import ModelRef
+from distilcse_cli.models.snippets import FOLDER
 from distilcse_cli.paths import expanded
 
+CARD = "README.md"
 _OF_THE_RUN = ("metrics.jsonl", "speed.jsonl", "curves.png", "tensorboard")
 _SAID = {
     401: ("the hub does not accept the token", "set HF_TOKEN to one that is valid, or run hf auth login"),
@@ -56,8 +58,8 @@ def push(student: str, repo: str, *, private: bool = False, revision: str | None
     if not folder.is_dir():
         raise UsageError(f"{student} is no folder here", hint="name the folder of the student")
     ModelRef(ref=student).load(light=True)
-    if not (folder / "README.md").is_file():
-        raise ModelError(f"{student} has no README.md, the model card", hint="write one: it says what the model is for")
+    if not (folder / CARD).is_file():
+        raise ModelError(f"{student} has no {CARD}, the model card", hint="write one: it says what the model is for")
     if is_offline():
         raise NetworkError(
             "an upload needs the network, which --offline or HF_HUB_OFFLINE forbids", hint="leave it out"
@@ -68,8 +70,10 @@ def push(student: str, repo: str, *, private: bool = False, revision: str | None
 
     if get_token() is None:
         raise UsageError("there is no token of the hub", hint="run hf auth login, or set HF_TOKEN")
-    files = files_of(folder)
-    num_bytes = sum(path.stat().st_size for path in files.values())
+    files: dict[str, Path | bytes] = {**files_of(folder)}
+    card = (folder / CARD).read_bytes().replace(FOLDER.encode(), repo.encode())  # its code names the folder
+    files[CARD] = card
+    num_bytes = sum(len(file) if isinstance(file, bytes) else file.stat().st_size for file in files.values())
     console.log(f"uploading {len(files)} files, {num_bytes / 1e6:,.1f} MB, to {repo}: {', '.join(files)}")
     commit = _commit(repo, files, private=private, revision=revision)
     return {
@@ -83,7 +87,7 @@ def push(student: str, repo: str, *, private: bool = False, revision: str | None
     }
 
 
-def _commit(repo: str, files: dict[str, Path], *, private: bool, revision: str | None) -> str:
+def _commit(repo: str, files: dict[str, Path | bytes], *, private: bool, revision: str | None) -> str:
     """Make the repository and branch if need be, and commit the files; return the commit's hash."""
     import huggingface_hub
     from huggingface_hub import CommitOperationAdd, HfApi
@@ -102,7 +106,7 @@ def _commit(repo: str, files: dict[str, Path], *, private: bool, revision: str |
                 )
             if revision is not None:
                 api.create_branch(repo, branch=revision, exist_ok=True)
-            operations = [CommitOperationAdd(name, path) for name, path in files.items()]
+            operations = [CommitOperationAdd(name, file) for name, file in files.items()]
             message = f"Upload by distilcse {__version__}"
             return str(api.create_commit(repo, operations, commit_message=message, revision=revision).oid)
     except UsageError:

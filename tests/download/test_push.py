@@ -33,10 +33,12 @@ def without_xet(client: Client) -> None:
 def test_a_students_files_are_one_commit_without_those_of_the_training(
     client: Client, hub: FakeHub, student: Path
 ) -> None:
+    (student / "README.md").write_bytes(b'SentenceTransformer("path/to/this/folder")')
     done = client("push", student, "--to-repo", "me/small", "--private", "--json")
     report = json.loads(done.out)
     files = {path.relative_to(student).as_posix(): path for path in student.rglob("*") if path.is_file()}
     wanted = {name: path.read_bytes() for name, path in files.items() if name not in RUN}
+    wanted["README.md"] = b'SentenceTransformer("me/small")'
     assert hub.repos["me/small"].branches == {"main": wanted}
     assert set(hub.uploaded.values()) == {wanted["model.safetensors"], wanted["onnx/model.onnx"]}
     assert hub.repos["me/small"].private
