@@ -44,7 +44,10 @@ def head(text: str) -> dict[str, object]:
     return ModelCard(text).data.to_dict()
 
 
-def test_a_distilled_student_names_what_it_is_from(packaged: Path, tmp_path: Path) -> None:
+def test_a_distilled_student_names_what_it_is_from(
+    packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILCSE_DATA", str(tmp_path))  # no development set, so no scores
     write_corpus(tmp_path / "text.txt", 40)
     model, out = ModelRef(ref="all-minilm-l6", pooler="avg"), tmp_path / "student"
     sources = DistillSources(teacher=model, student=model, corpus=(str(tmp_path / "text.txt"),))

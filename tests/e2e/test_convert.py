@@ -57,11 +57,12 @@ def test_a_file_of_weights_teaches_and_learns(
     common = ("--corpus", "text.txt", "--batch-size", 2, "--bank-size", 2, "--device", "cpu")
     distilcse("distill", "--teacher", base, "--student", weights, "--base", base, "--out", "student", *common)
     settings = json.loads((tmp_path / "student" / "distilcse.json").read_text(encoding="utf-8"))
-    assert settings["student"] == {"reference": str(weights), "base": str(base), "keep_layers": None}
+    named = {"reference": str(weights), "base": str(base)}
+    assert settings["student"].items() >= (named | {"keep_layers": None}).items()
     (tmp_path / "pairs.csv").write_text("anchor,positive\nthe cat,a cat\na dog,the dog\n", encoding="utf-8")
     distilcse("finetune", "--student", weights, "--base", base, "--triplets", "pairs.csv", "--out", "better")
     settings = json.loads((tmp_path / "better" / "distilcse.json").read_text(encoding="utf-8"))
-    assert settings["student"] == {"reference": str(weights), "base": str(base)}
+    assert settings["student"].items() >= named.items()
 
 
 def test_each_refusal_is_one_line(distilcse: Command, tmp_path: Path, tiny: Callable[..., Path], weights: Path) -> None:

@@ -55,7 +55,19 @@ def test_every_field_is_an_option_with_its_own_words_and_default_or_internal(com
 
 
 def test_commands_are_listed_in_the_order_of_the_path() -> None:
-    path = ["download", "extract", "import", "distill", "finetune", "compare", "eval", "encode", "index", "search"]
+    path = [
+        "download",
+        "plan",
+        "extract",
+        "import",
+        "distill",
+        "finetune",
+        "compare",
+        "eval",
+        "encode",
+        "index",
+        "search",
+    ]
     path += ["align", "export", "push", "convert", "demo", "env"]
     assert list(COMMANDS) == path
 

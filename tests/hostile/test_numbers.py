@@ -55,7 +55,7 @@ CASES = [
     Case("finetune: columns and no header", f"{FINETUNE} --columns a,b --no-header", 2, "--no-header denies"),
     Case("encode: no out for stdin", "encode --model {model}", 2, "name it: --out FILE.npy"),
     Case("encode: an unknown suffix", "encode {text} --model {model} --out rows.txt", 2, "cannot tell the format"),
-    Case("encode: two files", f"{ENCODE} more.txt", 2, "unexpected extra argument"),
+    Case("encode: a second file that is missing", f"{ENCODE} more.txt", 3, "more.txt does not exist"),
     Case("extract: no corpus", "extract --teacher {model} --out rows", 2, "no --corpus is given"),
     Case("eval: no such task", "eval --model {model} --tasks STS17 --data {data}", 2, "there is no task 'STS17'"),
     Case("eval: no tasks", "eval --model {model} --task-set na --data {data}", 2, "--task-set na names no tasks"),
