@@ -129,6 +129,7 @@ class Progress:
         self.done = self._initial = initial
         self.facts = ""
         self._started = self._last_line = time.monotonic()
+        self._printed = initial
         self._bar: Any = None
         if has_bars():
             kind, size = _kind_of_bar(), {"total": total, "initial": initial}
@@ -142,7 +143,7 @@ class Progress:
             self._bar.set_postfix_str(facts, refresh=False)
             self._bar.update(num_units)
         elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES and self.done != self.total:
-            self._last_line = time.monotonic()
+            self._last_line, self._printed = time.monotonic(), self.done
             log(self._line())
 
     def _line(self) -> str:
@@ -160,10 +161,10 @@ class Progress:
         return ", ".join(parts)
 
     def close(self) -> None:
-        """Finish: leave the bar on the screen, or print a last line with count and rate."""
+        """Finish: leave the bar on the screen, or print a last line with count and rate, unless one has this count."""
         if self._bar is not None:
             self._bar.close()
-        elif self.done > self._initial:
+        elif self.done > self._printed:
             log(self._line())
 
     def __enter__(self) -> Self:

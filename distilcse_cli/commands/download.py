@@ -24,6 +24,7 @@ def download(
     names: Annotated[
         list[str] | None,
         typer.Argument(
+            metavar="NAME",
             help="Names or groups of the catalogue, or hub ids: owner/name, datasets/owner/name. "
             "Without any, the catalogue is shown.",
             autocompletion=_complete,

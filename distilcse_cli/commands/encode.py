@@ -32,7 +32,7 @@ distilcse encode a.parquet b.parquet --text-column text --id-column id --out row
 Files = Annotated[
     list[Path] | None,
     typer.Argument(
-        metavar="[FILE]...",
+        metavar="FILE",
         help="Text, a sentence a line, packed or not; or tables with --text-column. - or nothing reads stdin."
         " Several make one output, in their order.",
         show_default=False,

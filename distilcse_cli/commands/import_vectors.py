@@ -25,7 +25,7 @@ def import_vectors(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="Texts with their vectors: parquet, JSON or csv, or a hub data set id; or vectors.npy and texts.txt.",
         ),
     ],

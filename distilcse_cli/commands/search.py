@@ -25,7 +25,7 @@ distilcse search --index index "the market fell"
 distilcse search --index index --queries questions.txt -k 5 --model student --json
 distilcse search --index index --check 1000
 """
-Texts = Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to search for.", show_default=False)]
+Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="What to search for.", show_default=False)]
 Index = Annotated[Path, typer.Option("--index", rich_help_panel=DATA, help="Folder that distilcse index wrote.")]
 Queries = Annotated[
     Path | None, typer.Option(rich_help_panel=DATA, metavar="FILE", help="Search for every line of a file.")
