@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 import math
+import re
 import shlex
 import subprocess
 from collections.abc import Callable
@@ -55,21 +56,15 @@ def test_every_field_is_an_option_with_its_own_words_and_default_or_internal(com
 
 
 def test_commands_are_listed_in_the_order_of_the_path() -> None:
-    path = [
-        "download",
-        "plan",
-        "extract",
-        "import",
-        "distill",
-        "finetune",
-        "compare",
-        "eval",
-        "encode",
-        "index",
-        "search",
-    ]
-    path += ["align", "export", "push", "convert", "demo", "env"]
+    path = ["download", "plan", "extract", "import", "distill", "finetune", "compare", "eval", "encode"]
+    path += ["index", "search", "align", "export", "push", "convert", "demo", "env"]
     assert list(COMMANDS) == path
+
+
+def test_the_names_of_arguments_leave_dots_and_brackets_to_the_usage_line(typed: Typed) -> None:
+    for command in ("download", "import", "encode", "search"):
+        usage = typed(command, "--help").out.splitlines()[0]
+        assert re.search(r" (\[[A-Z]+\]|\{[A-Z]+\})\.\.\.$", usage), usage
 
 
 def test_help_has_the_headings_in_their_order_and_no_endless_numbers(typed: Typed) -> None:
