@@ -18,7 +18,12 @@ distilcse export student --to onnx --int8
 distilcse export student --web page
 distilcse export student --asymmetric --teacher all-minilm-l6 --out both
 """
-Student = Annotated[str, typer.Argument(metavar="STUDENT", help="Model to export: folder, catalogue name or hub id.")]
+Student = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDENT", help="Model to export: folder, catalogue name or hub id; --to onnx needs a folder."
+    ),
+]
 Teacher = Annotated[
     str | None,
     typer.Option(metavar="REF", rich_help_panel=MODELS, help="For --asymmetric: the model of the documents."),
