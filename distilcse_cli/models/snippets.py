@@ -77,8 +77,8 @@ def text_embeddings_inference(encoder: SentenceEncoder) -> str:
     named = encoder.prompts.as_dict()["default_prompt_name"] if encoder.prompts.used else None
     prompt = f" --default-prompt-name {shlex.quote(named)}" if named else ""
     request = json.dumps({"inputs": ["A sentence."], "normalize": encoder.normalize})
-    return f"""docker run -p 8080:80 -v "{FOLDER}":/model ghcr.io/huggingface/text-embeddings-inference:cpu-1.9 \\
-    --model-id /model{prompt}
+    return f"""docker run -p 8080:80 -v "$(realpath "{FOLDER}")":/model \\
+    ghcr.io/huggingface/text-embeddings-inference:cpu-1.9 --model-id /model{prompt}
 curl 127.0.0.1:8080/embed -H "Content-Type: application/json" -d '{request}'
 """
 

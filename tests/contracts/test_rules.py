@@ -28,6 +28,8 @@ def saved(encoder: SentenceEncoder, folder: Path) -> dict[str, str]:
     assert all(why for _, verdict, why in ROW.findall(text) if verdict != "yes")
     is_tagged = TEI in front_matter(folder / "README.md")["tags"]
     assert is_tagged == ("docker run" in text) == (found[TEI] == "yes")
+    # docker would take a relative path for the name of a volume
+    assert is_tagged == ('-v "$(realpath "path/to/this/folder")":/model' in text)
     return found
 
 
