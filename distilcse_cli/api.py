@@ -51,7 +51,10 @@ def _public(job: Callable[..., T], *, files: Files | None = None, seeds: bool = 
 
     @functools.wraps(job)
     def function(*arguments: Any, **values: Any) -> T:
-        named = signature.bind(*arguments, **values).arguments
+        try:
+            named = signature.bind(*arguments, **values).arguments
+        except TypeError as error:  # Python's own says which function it is
+            raise TypeError(f"{job.__name__}() {error}") from None
         with called(progress=named.pop("progress", False), keywords=options):
             if wants_given:
                 named["given"] = {name: True for name, value in named.items() if value is not None}

@@ -22,7 +22,7 @@ from typing import Any
 
 from distilcse_cli import console, files
 from distilcse_cli.data.every_line import Lines
-from distilcse_cli.data.rows import open_parquet
+from distilcse_cli.data.rows import cells_of, open_parquet
 from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.files import atomic_path, read_json, sha256_file, write_json
 from distilcse_cli.models.embed import Embedder
@@ -274,7 +274,7 @@ class Parts:
                     *cells, tokens, sentences, embeddings = file.read().combine_chunks().columns
                 numbers = embeddings.combine_chunks().flatten().to_numpy().reshape(-1, embedder.width)
                 lengths.add(tokens.to_numpy())
-                rows.append(sentences.to_pylist(), numbers, [cell.to_pylist() for cell in cells])
+                rows.append(sentences.to_pylist(), numbers, [cells_of(cell) for cell in cells])
         size, sha256 = part.path.stat().st_size, sha256_file(part.path)
         rows_of = {"file": part.path.name, "first_row": part.start, "num_rows": part.end - part.start}
         write_json(self._record(part), rows_of | {"bytes": size, "sha256": sha256} | lengths.as_dict())

@@ -244,8 +244,18 @@ def test_an_error_speaks_of_keywords_and_shows_its_hint() -> None:
     assert error.value.message == "no teacher is given"
     assert error.value.hint == "name a model, or a store of its rows with embeddings"
     assert error.value.__notes__ == [f"hint: {error.value.hint}"]
-    with pytest.raises(TypeError, match="epcohs"):
+    with pytest.raises(TypeError, match=r"distill\(\) got an unexpected keyword argument 'epcohs'"):
         library.distill(student="a", teacher="b", epcohs=1)  # type: ignore[call-arg]
+    for values, says in (
+        ({"max_steps": "3"}, "max_steps is '3', but must be a whole number"),
+        ({"max_steps": 3.0}, "max_steps is 3.0, but must be a whole number"),
+        ({"lr": "1e-4"}, "lr is '1e-4', but must be a number"),
+        ({"loss": ["mse"]}, "loss is ['mse'], but must be one of "),
+    ):
+        with pytest.raises(library.UsageError, match=re.escape(says)):
+            library.distill(student="a", teacher="b", **values)  # type: ignore[arg-type]
+    with pytest.raises(library.UsageError, match="int8 is 'no', but must be True or False"):
+        library.export_onnx("a", int8="no")  # type: ignore[arg-type]
 
 
 def test_the_page_runs(model: Path, tmp_path: Path) -> None:
