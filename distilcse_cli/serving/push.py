@@ -75,8 +75,11 @@ def push(student: str, repo: str, *, private: bool = False, revision: str | None
 
     from huggingface_hub import get_token
 
-    if get_token() is None:
+    token = get_token()
+    if token is None:
         raise UsageError("there is no token of the hub", hint="run hf auth login, or set HF_TOKEN")
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise UsageError("the token of the hub has characters that no token has", hint="copy it again into HF_TOKEN")
     num_bytes = sum(path.stat().st_size for path in files.values())
     console.log(f"uploading {len(files)} files, {num_bytes / 1e6:,.1f} MB, to {repo}: {', '.join(files)}")
     commit = _commit(repo, files, private=private, revision=revision)
