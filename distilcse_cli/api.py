@@ -51,7 +51,10 @@ def _public(job: Callable[..., T], *, files: Files | None = None, seeds: bool = 
 
     @functools.wraps(job)
     def function(*arguments: Any, **values: Any) -> T:
-        named = signature.bind(*arguments, **values).arguments
+        try:
+            named = signature.bind(*arguments, **values).arguments
+        except TypeError as error:  # Python's own says which function it is
+            raise TypeError(f"{job.__name__}() {error}") from None
         with called(progress=named.pop("progress", False), keywords=options):
             if wants_given:
                 named["given"] = {name: True for name, value in named.items() if value is not None}
@@ -103,9 +106,11 @@ def _signature(flat: Callable[..., Any], files: Files) -> inspect.Signature:
 
 
 def _made(kind: type[Any], values: dict[str, Any]) -> Any:
-    """Settings from keywords; a list may also be a text with commas, as on the command line."""
+    """Settings from keywords; a list may also be a text with commas, as on the command line, a number one of NumPy."""
     types = typing.get_type_hints(kind)
     for name, value in values.items():
+        if type(value).__module__ == "numpy":
+            value = values[name] = value.tolist()
         if is_list(types[name]) and value is not None:
             values[name] = tuple(value.split(",") if isinstance(value, str) else value)
     return kind(**values)

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import numbers
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,12 +84,28 @@ def check(settings: Any) -> None:
     """Check every field of a settings dataclass against what its `Setting` allows.
 
     Raises:
-        UsageError: the first value out of range, with the option's name and what is allowed.
+        UsageError: the first value out of range or of another type, with the option's name and what is allowed.
     """
+    types = typing.get_type_hints(type(settings))
     for field, setting in settings_of(type(settings)).items():
         value = getattr(settings, field)
         if value is not None:
+            _check_type(field, value, types[field])
             _check_value(option_name(field, setting), value, setting)
+
+
+def _check_type(name: str, value: Any, annotation: Any) -> None:
+    """Check numbers and flags. Commands give none of another type, but a program may: "no" for False, "3" for 3."""
+    allowed = typing.get_args(annotation) or (annotation,)
+    for kind, form, what in (
+        (bool, bool, "True or False"),
+        (float, numbers.Real, "a number"),
+        (int, numbers.Integral, "a whole number"),
+    ):
+        if kind in allowed:
+            if not isinstance(value, (form, *(one for one in allowed if isinstance(one, type)))):
+                raise UsageError(f"{name} is {value!r}, but must be {what}")
+            return
 
 
 def _check_value(name: str, value: Any, setting: Setting) -> None:

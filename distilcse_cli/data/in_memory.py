@@ -14,6 +14,7 @@ from distilcse_cli.data.sources import is_source
 from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.files import fsync
 
+_NONE = object()
 Corpus = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """A file or hub data set, several of them, or sentences."""
 Triplets = str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Sequence[str] | Mapping[str, str]]
@@ -48,9 +49,14 @@ def _files(given: Any, what: str, record_of: Any) -> list[str] | None:
         return None
     if isinstance(given, (str, os.PathLike)):
         return [os.fspath(given)]
+    if isinstance(given, Mapping) or hasattr(given, "columns"):  # going through it gives the names of its columns
+        hint = "give one of its columns" if what == "corpus" else "give its rows, such as table.to_dict('records')"
+        raise UsageError(f"{what} is a table ({type(given).__name__})", hint=hint)
+    if not isinstance(given, Iterable):
+        raise UsageError(f"{what} is {type(given).__name__}, not texts", hint="name a file, or give texts")
     rest = iter(given)
-    first = next(rest, None)
-    if first is None:
+    first = next(rest, _NONE)
+    if first is _NONE:
         raise UsageError(f"--{what} is empty", hint="name a file, or give texts")
     if isinstance(first, os.PathLike) or (isinstance(first, str) and is_source(first)):
         return [os.fspath(one) for one in chain([first], rest)]

@@ -239,12 +239,18 @@ def _holds_text(kind: "pa.DataType") -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
+class Nanoseconds(int):
+    """A time, timestamp or duration of a column in nanoseconds, of which Python's own types would lose digits."""
+
+
 def cells_of(column: "pa.Array") -> list[object]:
-    """Return the values of an arrow column of text; text that is not UTF-8 as bytes."""
+    """Return the values of an arrow column; text that is not UTF-8 as bytes."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if pa.types.is_temporal(column.type) and getattr(column.type, "unit", "") == "ns":
+        return [None if value is None else Nanoseconds(value) for value in column.cast(pa.int64()).to_pylist()]
     try:
         return column.to_pylist()
     except UnicodeDecodeError:

@@ -56,8 +56,8 @@ def compare(
     settings, references = settings or CompareSettings(), [_reference(one) for one in students]
     if not references:
         raise UsageError("no student to compare", hint="name one with --student")
-    for one in references:
-        one.locate()  # a mistyped name is said before the teacher has run
+    for reference in references:
+        reference.locate()  # a mistyped name is said before the teacher has run
     runtime = choose_runtime(settings.device, settings.compute_dtype)
     seen = see(_reference(teacher), references, corpus, settings, corpus_settings or CorpusSettings(), runtime)
     facts = _measure(seen, settings, runtime, pairs, retrieval)

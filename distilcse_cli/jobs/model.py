@@ -2,11 +2,13 @@
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from distilcse_cli.config import EncodeSettings
+from distilcse_cli.data.lines import is_unicode
+from distilcse_cli.errors import DataError
 from distilcse_cli.jobs.called import called
 from distilcse_cli.models.options import ModelOptions, Ref
 from distilcse_cli.serving.settings import QueryMachine
@@ -126,10 +128,14 @@ class Model:
 
 
 def _texts(sentences: str | Iterable[str]) -> Sequence[str]:
+    if isinstance(sentences, Mapping) or hasattr(sentences, "columns"):  # list() would take the names of its columns
+        raise TypeError(f"sentences are a table ({type(sentences).__name__}): give one of its columns")
     texts = [sentences] if isinstance(sentences, str) else list(sentences)
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"sentence {number} is {type(text).__name__}, not a text")
+        if not is_unicode(text):
+            raise DataError(f"sentence {number} is not UTF-8", hint="it holds half of a surrogate pair: mend it")
     return texts
 
 

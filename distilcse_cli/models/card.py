@@ -19,6 +19,7 @@ from distilcse_cli.models.static import is_static
 
 DISTILLED = "knowledge-distillation"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_DATA_ID = re.compile(rf"{_HUB_ID.pattern}|[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +52,18 @@ def origin(model: ModelRef) -> Origin:
     named = _texts(matter.get("base_model"))
     return Origin(
         name=model.ref,
-        hub_ids=[own] if own else [one for one in named if _HUB_ID.fullmatch(one) and not Path(one).exists()],
+        hub_ids=[own] if own else [one for one in named if _is_id(one, _HUB_ID)],
         license={key: matter[key] for key in ("license", "license_name", "license_link") if _texts(matter.get(key))},
         licenses=_statements(folder),
         languages=_texts(matter.get("language")),
-        datasets=[one for one in _texts(matter.get("datasets")) if re.fullmatch(r"[\w./-]+", one)],
+        datasets=[one for one in _texts(matter.get("datasets")) if _is_id(one, _DATA_ID)],
         is_distilled=DISTILLED in _texts(matter.get("tags")),
     )
+
+
+def _is_id(name: str, form: re.Pattern[str]) -> bool:
+    """Whether a name has the form of an id of the hub, and is no path here."""
+    return form.fullmatch(name) is not None and not ("/" in name and Path(name).exists())
 
 
 def origins(student: ModelRef, teacher: ModelRef | None) -> dict[str, Any]:
@@ -116,7 +122,7 @@ def model_card(encoder: SentenceEncoder, card: Card, folder: Path) -> str:
                 *where,
                 "",
                 *(["## Settings\n\n| setting | value |\n|---|---|"] if card.settings else []),
-                *(f"| `{key}` | {value} |" for key, value in card.settings.items()),
+                *(f"| `{key}` | {_cell(value)} |" for key, value in card.settings.items()),
             ]
         ).rstrip()
         + "\n"
@@ -139,7 +145,7 @@ def _beginning(card: Card, name: str, *, tags: list[str]) -> Iterable[str]:
     facts = [*card.rows, *_license_rows(card)]
     if facts:
         yield "| | |\n|---|---|"
-        yield from (f"| {key} | {value} |" for key, value in facts)
+        yield from (f"| {_cell(key)} | {_cell(value)} |" for key, value in facts)
         yield ""
     yield "## Use\n"
 
@@ -184,8 +190,12 @@ def _one_or_more(values: list[str]) -> str | list[str] | None:
 
 def _license_rows(card: Card) -> Iterable[tuple[str, str]]:
     for name, says in {one.name: one.licenses for one in (card.teacher, card.base) if one}.items():
-        text = "; ".join(says) or "none is stated in its files"
-        yield f"license of {name}", " ".join(text.replace("|", r"\|").split())
+        yield f"license of {name}", "; ".join(says) or "none is stated in its files"
+
+
+def _cell(text: object) -> str:
+    """A text in one cell of a table."""
+    return " ".join(re.sub(r"(?<!\\)\|", r"\|", str(text)).split())
 
 
 def _use(encoder: SentenceEncoder, name: str, *, is_served: bool) -> Iterable[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from distilcse_cli.data.every_line import Lines, Row
 from distilcse_cli.data.lines import is_unicode
 from distilcse_cli.data.opening import kind_of
-from distilcse_cli.data.rows import PARQUET_ROWS, open_parquet
+from distilcse_cli.data.rows import PARQUET_ROWS, Nanoseconds, open_parquet
 from distilcse_cli.errors import DataError
 from distilcse_cli.serving.formats import Columns
 
@@ -92,6 +92,8 @@ def output_cells(rows: Sequence[Row], columns: Columns) -> list[Any]:
 
 def _json(cell: object, where: str, name: str) -> str:
     try:
+        if isinstance(cell, Nanoseconds):
+            raise TypeError("a time is no number")
         text = json.dumps(cell, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         message = f"{where}: JSON has no form of column {name!r}, which holds {type(cell).__name__}: {error}"

@@ -22,7 +22,7 @@ from typing import Any
 
 from distilcse_cli import console, files
 from distilcse_cli.data.every_line import Lines
-from distilcse_cli.data.rows import open_parquet
+from distilcse_cli.data.rows import cells_of, open_parquet
 from distilcse_cli.errors import DataError, UsageError
 from distilcse_cli.files import atomic_path, read_json, sha256_file, write_json
 from distilcse_cli.models.embed import Embedder
@@ -35,7 +35,7 @@ from distilcse_cli.serving.survey import Survey
 from distilcse_cli.teacher.extract import manifest_of, require_same_run
 
 _RUN = "run.json"
-_TOKENS = "distilcse tokens"
+_TOKENS = "tokens"
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,13 @@ def parts_of(out: Path, survey: Survey, output: OutputSettings) -> tuple[list[Pa
         cuts = [start, *(row for row in survey.windows if start < row < end), end]
         parts.append(Part(k, out.with_name(name), start, end, dict(pairwise(cuts))))
     return parts, num_files
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        raise DataError(f"cannot remove {path}: {error.strerror}", hint=f"remove it yourself, or {ANOTHER}") from error
 
 
 class Parts:
@@ -152,8 +159,8 @@ class Parts:
     def _take(self, held: ExitStack, *, overwrite: bool) -> None:
         """Hold the lock of this share, and see that nothing is in the way."""
         self._lock = self._folder / "{}-of-{}.lock".format(*self._output.share)
-        begun = self._lock.exists()
         try:
+            begun = self._lock.exists()
             self._folder.mkdir(parents=True, exist_ok=True)
             if not held.enter_context(files.lock(self._lock)):
                 console.warn(f"{self._folder} is on a file system without locks: run each job once at a time")
@@ -164,17 +171,23 @@ class Parts:
         if begun and not (overwrite or self._output.resume):
             num_whole = sum(self._record(part).exists() for part in self.mine)
             message = f"{self._out} was begun before: {num_whole:,} of {len(self.mine):,} files are whole"
-            raise DataError(message, hint=GO_ON)
+            raise DataError(message, hint=self._ways_on())
         held.push(self._forget_start)
         in_the_way = self._in_the_way()
         if overwrite:
             for path in {*in_the_way, *self._folder.iterdir()} - {self._lock}:
-                path.unlink()
+                _remove(path)
         elif not begun:
             ours = {part.path.name for part in self.mine if self._output.resume and self._record(part).exists()}
             for path in in_the_way:
                 if path.name not in ours:
                     raise DataError(f"{path} exists already", hint=f"{ANOTHER}, or --overwrite removes the whole set")
+
+    def _ways_on(self) -> str:
+        """What to do about a run that was begun. A job of several cannot start all of them anew."""
+        if self._output.shard is None:
+            return GO_ON
+        return f"--resume goes on with it; to start anew, remove the files of all jobs and {self._folder}"
 
     def _in_the_way(self) -> list[Path]:
         """Files of an earlier set of this name that would stay beside the new one, or be replaced."""
@@ -211,7 +224,7 @@ class Parts:
         found = read_json(path)
         if found.get("corpus_fingerprint") != survey.fingerprint:
             message = f"{self._inputs} is not the text that {self._out} was begun with"
-            raise DataError(message, hint=f"put that text back; {GO_ON}")
+            raise DataError(message, hint=f"put that text back; {self._ways_on()}")
         require_same_run(self._out, found, wanted)
 
     def _remove_leftovers(self) -> None:
@@ -248,7 +261,8 @@ class Parts:
         """Write the rows of a piece, with the cells of other columns and the number of tokens."""
         import pyarrow as pa
 
-        kinds = {name: kind or pa.string() for name, kind in self._beside.columns.items()} | {_TOKENS: pa.int32()}
+        cells = enumerate(self._beside.columns.values())  # by number: a name could be that of the tokens
+        kinds = {f"{i}": kind or pa.string() for i, kind in cells} | {_TOKENS: pa.int32()}
         embedder = self._embedder
         with (
             atomic_path(self._chunk(start)) as temporary,
@@ -274,7 +288,7 @@ class Parts:
                     *cells, tokens, sentences, embeddings = file.read().combine_chunks().columns
                 numbers = embeddings.combine_chunks().flatten().to_numpy().reshape(-1, embedder.width)
                 lengths.add(tokens.to_numpy())
-                rows.append(sentences.to_pylist(), numbers, [cell.to_pylist() for cell in cells])
+                rows.append(sentences.to_pylist(), numbers, [cells_of(cell) for cell in cells])
         size, sha256 = part.path.stat().st_size, sha256_file(part.path)
         rows_of = {"file": part.path.name, "first_row": part.start, "num_rows": part.end - part.start}
         write_json(self._record(part), rows_of | {"bytes": size, "sha256": sha256} | lengths.as_dict())

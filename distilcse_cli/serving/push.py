@@ -15,7 +15,7 @@ from distilcse_cli.catalogue.offline import is_offline
 from distilcse_cli.errors import ModelError, NetworkError, UsageError
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.snippets import FOLDER
-from distilcse_cli.paths import expanded
+from distilcse_cli.paths import expanded, real
 
 CARD = "README.md"
 _OF_THE_RUN = ("metrics.jsonl", "speed.jsonl", "curves.png", "tensorboard")
@@ -28,13 +28,21 @@ _SAID = {
 
 
 def files_of(folder: Path) -> dict[str, Path]:
-    """The files of a student to upload, by their path in the repository: no hidden ones, none of the training."""
+    """The files of a student to upload, by their path in the repository: no hidden ones, none of the training.
+
+    Raises:
+        UsageError: one is a link to a file elsewhere, which may be anything.
+    """
     found = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {
+    files = {
         inside.as_posix(): path
         for inside, path in found.items()
         if inside.parts[0] not in _OF_THE_RUN and not any(part.startswith(".") for part in inside.parts)
     }
+    for path in files.values():
+        if real(folder) not in real(path).parents:
+            raise UsageError(f"{path} is a link out of the folder", hint="put a copy of the file there, or remove it")
+    return files
 
 
 def push(student: str, repo: str, *, private: bool = False, revision: str | None = None) -> dict[str, Any]:
@@ -50,7 +58,7 @@ def push(student: str, repo: str, *, private: bool = False, revision: str | None
         Address, commit, files and bytes, for `--json`.
 
     Raises:
-        UsageError: no local folder, or there is no token.
+        UsageError: no local folder, a link out of it, or there is no token.
         ModelError: the folder is no whole model, or has no card.
         NetworkError: the hub is out of reach or refuses; nothing is committed.
     """
@@ -64,13 +72,16 @@ def push(student: str, repo: str, *, private: bool = False, revision: str | None
         raise NetworkError(
             "an upload needs the network, which --offline or HF_HUB_OFFLINE forbids", hint="leave it out"
         )
+    files: dict[str, Path | bytes] = {**files_of(folder)}
     refusals.check_endpoint()
 
     from huggingface_hub import get_token
 
-    if get_token() is None:
+    token = get_token()
+    if token is None:
         raise UsageError("there is no token of the hub", hint="run hf auth login, or set HF_TOKEN")
-    files: dict[str, Path | bytes] = {**files_of(folder)}
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise UsageError("the token of the hub has characters that no token has", hint="copy it again into HF_TOKEN")
     card = (folder / CARD).read_bytes().replace(FOLDER.encode(), repo.encode())  # its code names the folder
     files[CARD] = card
     num_bytes = sum(len(file) if isinstance(file, bytes) else file.stat().st_size for file in files.values())

@@ -102,6 +102,24 @@ def test_no_local_path_and_no_invented_license_gets_into_the_head(
         assert f"| license of {folder} | none is stated in its files |" in text
 
 
+def test_odd_names_break_no_table_and_data_on_this_disk_is_not_named(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my" / "data").mkdir(parents=True)
+    folder = shutil.copytree(tiny("bert"), tmp_path / "a|b\n'c\": {d}")
+    matter = f"---\ndatasets: [{tmp_path}/my, my/data, ../my, ./my, s2orc, a/b]\n---\n"
+    (folder / "README.md").write_text(matter, encoding="utf-8")
+    base = origin(ModelRef(ref=str(folder)))
+    assert base.datasets == ["s2orc", "a/b"]
+    card = Card(title="A", made="by hand.", base=base, rows=[("x|y", "1\n2")], settings={"prompt": "a|\nb"})
+    text = model_card(load_encoder(str(folder), pooler="avg"), card, tmp_path / "s")
+    assert str(tmp_path) not in str(head(text))
+    name = str(folder).replace("|", r"\|").replace("\n", " ")
+    for line in (r"| x\|y | 1 2 |", r"| `prompt` | a\| b |", f"| license of {name} | none is stated in its files |"):
+        assert line in text.splitlines()
+
+
 def test_a_score_is_given_as_the_hub_wants_it(tiny: Callable[..., Path], tmp_path: Path) -> None:
     base = Origin(name="a/b", license={"license": "other", "license_name": "mine", "license_link": "LICENSE"})
     card = Card(title="A", made="by hand.", base=base, sts_b_dev=86.5, datasets=["a/text", "a/text"])

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from distilcse_cli.config import CorpusSettings, TripletSettings
@@ -41,7 +42,15 @@ def test_triples_may_have_several_hard_negatives(home: Path) -> None:  # noqa: A
 
 
 def test_what_is_no_text_is_named(home: Path) -> None:
-    for given, message in (([], "is empty"), (["a cat", 5], "corpus 2 is int")):
+    table = {"text": ["a cat"]}
+    for given, message in (
+        ([], "is empty"),
+        (["a cat", 5], "corpus 2 is int"),
+        ([None, "a cat"], "corpus 1 is NoneType"),
+        (5, "corpus is int"),
+        (table, r"corpus is a table \(dict\)"),  # its keys are not what is meant
+        (pa.table(table), r"corpus is a table \(Table\)"),
+    ):
         with pytest.raises(UsageError, match=message):
             corpus_files(given)  # type: ignore[arg-type]
     for row in ("a cat", ("a cat",)):

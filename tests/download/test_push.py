@@ -79,9 +79,15 @@ def test_what_cannot_be_pushed_is_said_before_anything_is_asked(
 ) -> None:
     push = ("push", student, "--to-repo", "me/small")
     assert "hf auth login" in client(*push, code=2, HF_TOKEN="").error
+    for wrong in ("hf_\xe9", "hf_a hf_b"):
+        assert "characters that no token has" in client(*push, code=2, HF_TOKEN=wrong).error
     assert "needs the network" in client(*push, code=6, HF_HUB_OFFLINE="1").error
     assert "must be NAME/REPO" in client("push", student, "--to-repo", "small", code=2).error
     assert "no folder here" in client("push", tmp_path / "none", "--to-repo", "me/small", code=2).error
+    (tmp_path / "secret").touch()
+    (student / "notes.txt").symlink_to(tmp_path / "secret")
+    assert "notes.txt is a link out of the folder" in client(*push, code=2).error
+    (student / "notes.txt").unlink()
     (student / "README.md").unlink()
     assert "no README.md" in client(*push, code=4).error
     (student / "model.safetensors").unlink()

@@ -23,6 +23,7 @@ import torch
 import distilcse_cli as library
 from distilcse_cli import api
 from distilcse_cli.training.distillation import Distillation
+from distilcse_cli.training.settings import DistillSettings
 from tests import stub
 from tests.conftest import ROOT
 from tests.evaluation.small import write_sts16
@@ -195,6 +196,10 @@ def test_a_loaded_model_gives_the_rows_of_the_command(
     ]
     with pytest.raises(TypeError, match="sentence 1 is int"):
         loaded.encode(["a", 1])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"a table \(dict\)"):
+        loaded.encode({"text": ["a"]})
+    with pytest.raises(library.DataError, match="sentence 1 is not UTF-8"):
+        loaded.encode(["a", "a\ud800"])
 
 
 def test_progress_is_drawn_where_it_is_wanted_also_in_a_running_event_loop(
@@ -244,8 +249,20 @@ def test_an_error_speaks_of_keywords_and_shows_its_hint() -> None:
     assert error.value.message == "no teacher is given"
     assert error.value.hint == "name a model, or a store of its rows with embeddings"
     assert error.value.__notes__ == [f"hint: {error.value.hint}"]
-    with pytest.raises(TypeError, match="epcohs"):
+    with pytest.raises(TypeError, match=r"distill\(\) got an unexpected keyword argument 'epcohs'"):
         library.distill(student="a", teacher="b", epcohs=1)  # type: ignore[call-arg]
+    settings = api._made(DistillSettings, {"lr": np.float32(0.5), "max_steps": np.int64(3)})
+    assert json.loads(json.dumps([settings.lr, settings.max_steps])) == [0.5, 3]
+    for values, says in (
+        ({"max_steps": "3"}, "max_steps is '3', but must be a whole number"),
+        ({"max_steps": 3.0}, "max_steps is 3.0, but must be a whole number"),
+        ({"lr": "1e-4"}, "lr is '1e-4', but must be a number"),
+        ({"loss": ["mse"]}, "loss is ['mse'], but must be one of "),
+    ):
+        with pytest.raises(library.UsageError, match=re.escape(says)):
+            library.distill(student="a", teacher="b", **values)  # type: ignore[arg-type]
+    with pytest.raises(library.UsageError, match="int8 is 'no', but must be True or False"):
+        library.export_onnx("a", int8="no")  # type: ignore[arg-type]
 
 
 def test_the_page_runs(model: Path, tmp_path: Path) -> None:

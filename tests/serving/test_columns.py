@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,19 @@ def test_parquet_columns_keep_their_types(tmp_path: Path) -> None:
         assert name == "kind" or written.schema.field(name).type == column.type
     with pytest.raises(DataError, match=r"in\.parquet, row 1: JSON has no form of column 'when'"):
         write(tmp_path / "out.jsonl", lines(source, columns=("when",)))
+
+
+@pytest.mark.parametrize("kind", [pa.time64("ns"), pa.timestamp("ns", "UTC"), pa.duration("ns")], ids=str)
+def test_nanoseconds_keep_their_last_digit(kind: pa.DataType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)  # without it, arrow refuses them
+    cells = pa.array([1_700_000_001, None], pa.int64()).cast(kind)
+    pq.write_table(pa.table({"when": cells, "t": ["a cat", "a dog"]}), tmp_path / "in.parquet")
+    inputs = lines(tmp_path / "in.parquet", columns=("when",))
+    written = pq.read_table(write(tmp_path / "out.parquet", inputs)).column("when")
+    assert written.type == kind
+    assert written.combine_chunks().equals(cells)
+    with pytest.raises(DataError, match=r"JSON has no form of column 'when'"):
+        write(tmp_path / "out.jsonl", inputs)
 
 
 def test_a_column_that_is_not_there_or_has_no_place_is_named(table: Path, tmp_path: Path) -> None:

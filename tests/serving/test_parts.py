@@ -179,6 +179,36 @@ def test_files_of_another_set_are_not_mixed_in(encode: Job) -> None:
     assert not old[0].exists()
 
 
+def test_what_cannot_be_removed_or_made_is_named(encode: Job) -> None:
+    folder = encode.text.parent
+    encode("rows.npy", rows_per_file=30)
+    (folder / ".rows-of-00002.npy.run" / "notes").mkdir()
+    with pytest.raises(DataError, match=r"cannot remove .*notes: "):
+        encode("rows.npy", rows_per_file=30, overwrite=True)
+    (folder / "other-00007-of-00009.npy").mkdir()
+    with pytest.raises(DataError, match=r"cannot remove .*other-00007-of-00009\.npy: "):
+        encode("other.npy", rows_per_file=30, overwrite=True)
+    with pytest.raises(DataError, match=r"cannot write .*File name too long"):
+        encode("x" * 240 + ".npy", rows_per_file=30)
+
+
+def test_a_job_of_several_is_not_told_to_overwrite_the_others(encode: Job) -> None:
+    encode("rows.npy", shard="0/2")
+    with pytest.raises(DataError, match="was begun before") as refused:
+        encode("rows.npy", shard="0/2")
+    assert "--overwrite" not in str(refused.value.hint)
+    assert ".rows-of-00002.npy.run" in str(refused.value.hint)
+
+
+def test_a_kept_column_may_have_any_name(encode: Job) -> None:
+    encode.text.write_text('{"tokens": 1, "0": "a", "t": "a cat"}\n', encoding="utf-8")
+    inputs = Lines(sources=(encode.text,), text=TextSettings(text_column="t"), columns=("tokens", "0"))
+    out, output = encode.text.with_name("rows.jsonl"), OutputSettings(resume=True)
+    encode_file(inputs, encode.encoder, out, EncodeSettings(), CPU, output=output)
+    row = json.loads(out.read_text(encoding="utf-8"))
+    assert (row["tokens"], row["0"]) == (1, "a")
+
+
 def test_more_jobs_than_files_are_refused(encode: Job) -> None:
     with pytest.raises(UsageError, match="--shard 3/4, but the input makes only 3 files of 20 rows"):
         encode("rows.npy", rows_per_file=20, shard="3/4")
