@@ -16,7 +16,7 @@ from distilcse_cli.setting import DATA, MACHINE, Setting, check, settings_of
 from distilcse_cli.training.settings import DistillSettings, require_one_choice
 
 EXAMPLES = """
-distilcse plan --sentences 5e6 --teacher all-minilm-l6 --student all-minilm-l6 --layers 3
+distilcse plan --teacher all-minilm-l6 --student all-minilm-l6 --layers 3 --corpus sentences.txt
 distilcse plan --teacher REF --student REF --corpus sentences.txt --sentences 5e6 --device-kind h200 --devices 8
 """
 _DISTILL = settings_of(DistillSettings)

@@ -225,7 +225,7 @@ class Parts:
         if found.get("corpus_fingerprint") != survey.fingerprint:
             message = f"{self._inputs} is not the text that {self._out} was begun with"
             raise DataError(message, hint=f"put that text back; {self._ways_on()}")
-        require_same_run(self._out, found, wanted)
+        require_same_run(self._out, found, wanted, hint=f"take model and settings of before; {self._ways_on()}")
 
     def _remove_leftovers(self) -> None:
         """Remove the temporary files of this share that a killed run left."""

@@ -26,6 +26,7 @@ from distilcse_cli.ranks import ALONE, Ranks
 from distilcse_cli.runtime import Runtime
 from distilcse_cli.teacher import partial
 from distilcse_cli.teacher.store import (
+    AS_BEFORE,
     FORMAT_VERSION,
     PARTIAL_EMBEDDINGS,
     PARTIAL_MANIFEST,
@@ -159,13 +160,13 @@ def _resume(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     return manifest
 
 
-def require_same_run(out: Path, manifest: dict[str, Any], wanted: dict[str, Any]) -> None:
+def require_same_run(out: Path, manifest: dict[str, Any], wanted: dict[str, Any], *, hint: str = AS_BEFORE) -> None:
     """Check that an interrupted run can go on as the one that is `wanted`; say if last digits may differ.
 
     Raises:
         DataError: the first field that differs.
     """
-    require_same(out, manifest, _fields_of_rows(wanted) | {field: wanted[field] for field in _BATCHES})
+    require_same(out, manifest, _fields_of_rows(wanted) | {field: wanted[field] for field in _BATCHES}, hint=hint)
     for field in _MACHINE:
         if manifest.get(field) != wanted[field]:
             console.warn(f"{field} was {manifest.get(field)}, now {wanted[field]}: last digits of rows may differ")

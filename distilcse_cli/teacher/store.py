@@ -41,6 +41,9 @@ PARTIAL_MANIFEST = "manifest.partial.json"
 LOCK = ".lock"
 """A lock file, in the folder only while an extraction runs, or after it was killed."""
 
+AS_BEFORE = "choose another folder, or the settings the store was made with"
+"""The way on for somebody whose run is not that of a store."""
+
 _CHECK_ROWS = 65_536
 
 
@@ -216,7 +219,13 @@ def _forget_start(out: Path) -> None:
             (out / name).unlink(missing_ok=True)
 
 
-def require_same(folder: Path, manifest: dict[str, Any], expected: dict[str, Any]) -> None:
+def require_same(
+    folder: Path,
+    manifest: dict[str, Any],
+    expected: dict[str, Any],
+    *,
+    hint: str = AS_BEFORE,
+) -> None:
     """Compare a store's manifest with what the run needs.
 
     Raises:
@@ -226,7 +235,7 @@ def require_same(folder: Path, manifest: dict[str, Any], expected: dict[str, Any
         if manifest.get(field) != value:
             raise DataError(
                 f"{folder} does not fit this run: {field} is {_short(manifest.get(field))} there, {_short(value)} here",
-                hint="choose another folder, or the settings the store was made with",
+                hint=hint,
             )
 
 

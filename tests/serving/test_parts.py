@@ -153,8 +153,9 @@ def test_a_run_does_not_go_on_with_another_text_or_other_settings(encode: Job, m
         interrupt_after(1, patched)
         with pytest.raises(KeyboardInterrupt):
             encode("rows.npy", resume=True)
-    with pytest.raises(DataError, match=r"rows.npy does not fit this run: max_length is 64 there, 5 here"):
+    with pytest.raises(DataError, match=r"rows.npy does not fit this run: max_length is 64 there, 5 here") as refused:
         encode("rows.npy", resume=True, max_length=5)
+    assert refused.value.hint == f"take model and settings of before; {module.GO_ON}"
     encode.text.write_text(encode.text.read_text().replace("dog", "man", 1))
     with pytest.raises(DataError, match=r"text.jsonl is not the text that .*rows.npy was begun with"):
         encode("rows.npy", resume=True)
