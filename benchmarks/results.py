@@ -25,6 +25,7 @@ from benchmarks import common, scoreboard
 from benchmarks.peer import Peer, SideFailed
 from distilcse_cli import console
 from distilcse_cli.errors import DistilCSEError, UsageError
+from distilcse_cli.evaluation.footprint import bytes_on_disk
 from distilcse_cli.files import read_json, write_json
 from distilcse_cli.models.reference import ModelRef, resolve_reference
 
@@ -64,7 +65,7 @@ def read_scores(files: Iterable[Path]) -> dict[str, Any]:
 
 def measure_size(folder: Path) -> dict[str, Any]:
     """Layers, weights and bytes of a model folder; layers and weights only if our encoder loads it."""
-    num_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    num_bytes = bytes_on_disk(folder)
     try:
         encoder = ModelRef(ref=str(folder)).load()
     except DistilCSEError as error:

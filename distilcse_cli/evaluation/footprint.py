@@ -19,9 +19,9 @@ from distilcse_cli.runtime import Runtime
 
 
 def bytes_on_disk(path: Path) -> int:
-    """Bytes of a model: of all files in its folder, or of the file of weights."""
+    """Bytes of a model: of its folder without `onnx/`, which no command reads, or of the file of weights."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)
+    return sum(file.stat().st_size for file in files if file.relative_to(path).parts[:1] != ("onnx",))
 
 
 def peak_memory(model: ModelRef, sentences: Sequence[str], runtime: Runtime) -> int | None:

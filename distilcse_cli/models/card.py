@@ -20,6 +20,7 @@ from distilcse_cli.models.static import is_static
 DISTILLED = "knowledge-distillation"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _DATA_ID = re.compile(rf"{_HUB_ID.pattern}|[A-Za-z0-9][\w.-]*", re.ASCII)
+_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +218,8 @@ def _statements(folder: Path) -> list[str]:
     except (DataError, KeyError, TypeError):
         stated = card_statement(folder / "README.md", "README.md")
         found = [stated] if stated else []
-    return list(dict.fromkeys(f"{one.says} ({one.where})" for one in found))
+    says = (f"{one.says} ({one.where})" for one in found)
+    return list(dict.fromkeys(_LINK.sub(r"\1", one) for one in says))  # what it links to stays in its folder
 
 
 def _texts(value: Any) -> list[str]:

@@ -23,6 +23,7 @@ MATTER = "---\nlanguage: en\nlicense: apache-2.0\ndatasets:\n- s2orc\n- a/b\ntag
 STATEMENTS = [
     {"where": "METADATA, License", "says": "MIT"},
     {"where": "model/README.md, license", "says": "apache-2.0"},
+    {"where": "DESCRIPTION", "says": "see [the text](LICENSE)"},
 ]
 
 
@@ -65,7 +66,8 @@ def test_a_distilled_student_names_what_it_is_from(
             *("knowledge-distillation", "text-embeddings-inference"),
         ],
     }
-    assert "| license of all-minilm-l6 | MIT (METADATA, License); apache-2.0 (model/README.md, license) |" in text
+    stated = "MIT (METADATA, License); apache-2.0 (model/README.md, license); see the text (DESCRIPTION)"
+    assert f"| license of all-minilm-l6 | {stated} |" in text
     assert "mean squared error" in text
     assert "ontrastive" not in text
     assert f"| fingerprint of the data | {facts['corpus']['fingerprint']} |" in text
