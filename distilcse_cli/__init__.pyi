@@ -872,7 +872,7 @@ def finetune(
     encoding: str | None = None,
     on_bad_line: typing.Literal["stop", "skip"] = "stop",
     micro_batch_tokens: int | None = 16384,
-    lr: float | None = 5e-05,
+    lr: float = 5e-05,
     logit_scale: float = 20.0,
     eval_every: int = 100,
     exponential_scale: bool = False,

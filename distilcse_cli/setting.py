@@ -92,6 +92,8 @@ def check(settings: Any) -> None:
         if value is not None:
             _check_type(field, value, types[field])
             _check_value(option_name(field, setting), value, setting)
+        elif type(None) not in typing.get_args(types[field]):
+            raise UsageError(f"{field} is None, but must have a value")
 
 
 def _check_type(name: str, value: Any, annotation: Any) -> None:

@@ -34,6 +34,9 @@ def test_a_subclass_that_changes_a_default_keeps_description_and_limits() -> Non
     assert (DistillSettings().rate, FinetuneSettings().rate) == (5e-4, 5e-5)
     with pytest.raises(UsageError, match="--lr is 0, but must be a positive number"):
         FinetuneSettings(lr=0)
+    # None stands for a default in stage 1 alone
+    with pytest.raises(UsageError, match="lr is None, but must have a value"):
+        FinetuneSettings(lr=None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("num_layers", "rate"), [(0, 5e-3), (1, 1e-3), (2, 1e-3), (3, 5e-4), (12, 5e-4), (None, 5e-4)])

@@ -244,6 +244,6 @@ class FinetuneSettings(TrainSettings):
         Setting("Keep the student near --teacher: weight of 1 - cos to it.", metavar="WEIGHT", at_least=0.0),
     ] = 0.0
     micro_batch_tokens: int | None = 16_384
-    lr: float | None = 5e-5
+    lr: float = 5e-5
     logit_scale: float = 20.0
     eval_every: int = 100
