@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks import common
 from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings
-from distilcse_cli.data.tokens import RowTokenizer, TokenRows
+from distilcse_cli.data.tokens import TokenRows, tokenize
 from distilcse_cli.files import write_json
 from distilcse_cli.models.batching import token_budget_batches
 from distilcse_cli.models.embed import Embedder
@@ -58,7 +58,6 @@ def main() -> None:
 
     student = ModelRef(ref=arguments.model)
     encoder, folder = student.load(), student.locate()
-    tokenizer = RowTokenizer(encoder.tokenizer, encoder.max_length, encoder.prompts.used)
     wanted = dict.fromkeys([SIDES[0], *(arguments.side or SIDES)])  # the first is what the others are compared with
     sides: dict[str, Embed] = {}
     for name in wanted:
@@ -70,8 +69,7 @@ def main() -> None:
             sides[name] = by_graph(file, encoder, arguments.threads)
 
     def tokenized(sentences: list[str]) -> TokenRows:
-        ids, lengths = tokenizer(sentences)
-        return TokenRows(ids, np.cumsum([0, *lengths]), 0)
+        return tokenize(sentences, encoder.tokenizer, encoder.max_length, encoder.prompts.used)
 
     rows = tokenized(common.mixed_lines(arguments.sentences))
     seconds: dict[str, list[float]] = {name: [] for name in sides}

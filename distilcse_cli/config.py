@@ -7,6 +7,7 @@ written beside every output.
 
 import codecs
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,8 @@ POOLINGS = (
     *("weighted_mean", "last_token"),
 )
 """Names of the poolings; what each does is in `models.pooling`."""
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+"""The form of a repository's id on the hub, `owner/name`."""
 ON_BAD_LINE = ("stop", "skip")
 STORE_DTYPES = ("float32", "float16")
 SAVE_DTYPES = ("float32", "float16", "bfloat16")

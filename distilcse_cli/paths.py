@@ -11,6 +11,11 @@ ANOTHER = "choose another --out"
 _STANDARD_STREAM = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 
 
+def plain_name(name: str) -> str:
+    """A name in letters that every file system and the hub take; empty if none of its letters are such."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+
+
 def expanded(path: str | os.PathLike[str]) -> Path:
     """A path with the home folder in place of `~`.
 

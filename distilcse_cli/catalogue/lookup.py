@@ -2,17 +2,15 @@
 
 import dataclasses
 import difflib
-import re
 from pathlib import Path
 
 from distilcse_cli.catalogue import install
 from distilcse_cli.catalogue.entries import DATASETS, ENTRIES, GROUPS, Entry
 from distilcse_cli.catalogue.hub import HubFiles
-from distilcse_cli.config import data_home
+from distilcse_cli.config import HUB_ID, data_home
 from distilcse_cli.errors import UsageError
 from distilcse_cli.paths import expanded
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _BY_NAME = {entry.name: entry for entry in ENTRIES}
 _ALSO_ON_THE_HUB = {
     "all-minilm-l6": "sentence-transformers/all-MiniLM-L6-v2",
@@ -53,7 +51,7 @@ def hub_entry(name: str, *, revision: str | None = None) -> Entry | None:
     """
     is_dataset = name.startswith(DATASETS) and name.count("/") == 2
     repo = name.removeprefix(DATASETS) if is_dataset else name
-    if not _HUB_ID.fullmatch(repo) or "--" in repo or ".." in repo:
+    if not HUB_ID.fullmatch(repo) or "--" in repo or ".." in repo:
         return None
     kind = "dataset" if is_dataset else "model"
     found = Entry(

@@ -13,8 +13,6 @@ from distilcse_cli.errors import UsageError
 from distilcse_cli.jobs.defaults import say
 from distilcse_cli.setting import SCHEDULE
 
-PRESETS = ("paper", "best")
-
 PAPER_DISTILL = {
     "loss": "ckd",
     "epochs": 20,
@@ -111,7 +109,7 @@ def _use_preset(context: typer.Context, name: str | None) -> str | None:
 Preset = Annotated[
     str | None,
     typer.Option(
-        metavar="|".join(PRESETS),
+        metavar="|".join(OF_COMMAND["distill"]),
         is_eager=True,
         callback=_use_preset,
         rich_help_panel=SCHEDULE,

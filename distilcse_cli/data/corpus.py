@@ -113,6 +113,11 @@ def prepare_corpus(inputs: Sequence[str], settings: CorpusSettings) -> Corpus:
     return corpus
 
 
+def evenly_spread(num_rows: int, size: int) -> np.ndarray:
+    """(min(size, num_rows),) int64 numbers of rows, from the first to the last at equal distances."""
+    return np.linspace(0, num_rows - 1, min(size, num_rows)).astype(np.int64)
+
+
 def open_corpus(folder: Path) -> Corpus:
     """Open a prepared corpus.
 

@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from distilcse_cli.config import CorpusSettings
+from distilcse_cli.config import HUB_ID, CorpusSettings
 from distilcse_cli.data.lines import BadLines, is_unicode, read_lines
 from distilcse_cli.data.opening import CHECK_FILE, descriptor_of, kind_of
 from distilcse_cli.data.rows import read_rows
@@ -18,7 +17,6 @@ from distilcse_cli.data.texts import choose_text, in_batches, text_in
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import sha256_file
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE_SUFFIXES = tuple(".txt .gz .json .jsonl .ndjson .csv .tsv .parquet .zst .bz2 .xz .zip".split())
 """A name with one of these endings is a file. If there is none, the hub is not asked."""
 _MOST_NEIGHBORS = 1000
@@ -156,7 +154,7 @@ def is_source(name: str) -> bool:
 
 
 def _is_hub_id(name: str) -> bool:
-    return _HUB_ID.fullmatch(name) is not None and not name.lower().endswith(_FILE_SUFFIXES)
+    return HUB_ID.fullmatch(name) is not None and not name.lower().endswith(_FILE_SUFFIXES)
 
 
 FETCH_CORPUS = "run distilcse download news-articles and leave out --corpus"

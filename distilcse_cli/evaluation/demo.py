@@ -6,11 +6,9 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from distilcse_cli import catalogue, console
 from distilcse_cli.config import NEWS_ARTICLES, CorpusSettings
-from distilcse_cli.data.corpus import prepare_corpus
+from distilcse_cli.data.corpus import evenly_spread, prepare_corpus
 from distilcse_cli.errors import DataError
 from distilcse_cli.evaluation.comparison import Comparison, compare
 from distilcse_cli.evaluation.pace import Pace, measure
@@ -111,8 +109,8 @@ def run_demo(
     corpus = prepare_corpus([str(articles)], NEWS_ARTICLES)
     again = "the same command"
     if num_sentences is None and minutes is not None:
-        rows = np.linspace(0, len(corpus) - 1, min(len(corpus), WINDOW_BATCHES * settings.batch_size)).astype(np.int64)
-        pace = measure(sources, corpus.take(rows), len(corpus), settings, runtime).clock
+        some = corpus.take(evenly_spread(len(corpus), WINDOW_BATCHES * settings.batch_size))
+        pace = measure(sources, some, len(corpus), settings, runtime).clock
         to_score = _num_characters(sts)
         left = 60 * minutes - (time.monotonic() - started)
         num_sentences = pace.sentences_in(left, len(corpus), to_score)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from distilcse_cli.data.corpus import evenly_spread
 from distilcse_cli.data.tokens import TokenRows, tokenize
 from distilcse_cli.evaluation.speed import SPEED_ROUNDS
 from distilcse_cli.models.embed import Embedder
@@ -210,8 +211,7 @@ def cut_student(sources: DistillSources, settings: DistillSettings) -> tuple[Sen
 
 def spread(sentences: Sequence[str], number: int) -> list[str]:
     """That many of the sentences, or all, evenly spread over them."""
-    rows = np.linspace(0, len(sentences) - 1, min(len(sentences), number)).astype(np.int64)
-    return [sentences[row] for row in rows]
+    return [sentences[row] for row in evenly_spread(len(sentences), number)]
 
 
 def mean_length(sentences: Sequence[str]) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from distilcse_cli.evaluation.costs import ModelSize
 from distilcse_cli.evaluation.pace import Pace
-from distilcse_cli.training.settings import CONTRASTIVE_LOSSES, DistillSettings
+from distilcse_cli.training.settings import CONTRASTIVE_LOSSES, DistillSettings, FinetuneSettings
 
 _TOKENS = 23.4
 """Of the sentences that the figures were measured with."""
@@ -95,5 +95,5 @@ def stated_pace(device: str, teacher: ModelSize, student: ModelSize, settings: D
         loading=figures.start,
         length=length,
         settings=settings,
-        triple=3 * step(3 * 128, 0.0),
+        triple=3 * step(3 * FinetuneSettings().batch_size, 0.0),
     )

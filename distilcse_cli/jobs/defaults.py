@@ -1,7 +1,6 @@
 """What is used where the user names no corpus, triples or output."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from distilcse_cli import console
 from distilcse_cli.config import NEWS_ARTICLES, CorpusSettings
 from distilcse_cli.errors import UsageError
-from distilcse_cli.paths import expanded
+from distilcse_cli.paths import expanded, plain_name
 from distilcse_cli.ranks import LAUNCHER
 
 if TYPE_CHECKING:
@@ -85,4 +84,4 @@ def short_name(model: "ModelRef") -> str:
     for suffix in _WEIGHTS:
         name = name.removesuffix(suffix)
     layers = "" if model.keep_layers is None else "-layers-" + "-".join(map(str, model.keep_layers))
-    return (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model") + layers
+    return (plain_name(name) or "model") + layers

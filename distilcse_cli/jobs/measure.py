@@ -52,8 +52,7 @@ def evaluate(
         ModelError: A model cannot be found or loaded, or gives numbers that are not finite.
     """
     refs = [os.fspath(one) for one in many(model)]
-    if model_options.revision is not None and len(set(refs)) > 1:
-        raise UsageError("--revision goes with one model", hint="name one --model, or leave --revision out")
+    _require_one(refs, model_options, "--model")
 
     from distilcse_cli.evaluation.tasks import choose_tasks, data_folder, load_data
 
@@ -110,8 +109,7 @@ def compare(
     """
     require_known(least)
     students = [os.fspath(one) for one in many(student)]
-    if student_options.revision is not None and len(set(students)) > 1:
-        raise UsageError("--revision goes with one model", hint="name one --student, or leave --revision out")
+    _require_one(students, student_options, "--student")
     page, *own = (file if file is None else Path(file) for file in (report, labels, queries, documents, qrels))
     _check_files(page, own, teacher, *students, *(corpus or ()))
 
@@ -132,6 +130,12 @@ def compare(
     if page is not None:
         write_report(result, page)
     return result
+
+
+def _require_one(refs: Sequence[str], options: ModelOptions, option: str) -> None:
+    """Check that a revision is not given for several models."""
+    if options.revision is not None and len(set(refs)) > 1:
+        raise UsageError("--revision goes with one model", hint=f"name one {option}, or leave --revision out")
 
 
 def _check_files(report: Path | None, own: Sequence[Path | None], *read: Ref) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from distilcse_cli import __version__, catalogue
 from distilcse_cli.catalogue.install import RECORD as SOURCE
 from distilcse_cli.catalogue.licenses import LicenseStatement, card_statement
+from distilcse_cli.config import HUB_ID
 from distilcse_cli.errors import DataError
 from distilcse_cli.files import read_json
 from distilcse_cli.models import snippets
@@ -16,10 +17,10 @@ from distilcse_cli.models.encoder import SentenceEncoder
 from distilcse_cli.models.readers import SERVES, TEI, readings
 from distilcse_cli.models.reference import ModelRef
 from distilcse_cli.models.static import is_static
+from distilcse_cli.paths import plain_name
 
 DISTILLED = "knowledge-distillation"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-_DATA_ID = re.compile(rf"{_HUB_ID.pattern}|[A-Za-z0-9][\w.-]*", re.ASCII)
+_DATA_ID = re.compile(rf"{HUB_ID.pattern}|[A-Za-z0-9][\w.-]*", re.ASCII)
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
@@ -53,7 +54,7 @@ def origin(model: ModelRef) -> Origin:
     named = _texts(matter.get("base_model"))
     return Origin(
         name=model.ref,
-        hub_ids=[own] if own else [one for one in named if _is_id(one, _HUB_ID)],
+        hub_ids=[own] if own else [one for one in named if _is_id(one, HUB_ID)],
         license={key: matter[key] for key in ("license", "license_name", "license_link") if _texts(matter.get(key))},
         licenses=_statements(folder),
         languages=_texts(matter.get("language")),
@@ -136,7 +137,7 @@ def card_with(card: Card, folder: Path, code: str) -> str:
 
 
 def _name(folder: Path) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.absolute().name).strip("-.") or "student"
+    return plain_name(folder.absolute().name) or "student"
 
 
 def _beginning(card: Card, name: str, *, tags: list[str]) -> Iterable[str]:

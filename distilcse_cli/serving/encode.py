@@ -24,6 +24,7 @@ from distilcse_cli.serving.columns import output_cells, output_columns
 from distilcse_cli.serving.formats import Columns, open_rows, state_folder
 from distilcse_cli.serving.lengths import Lengths
 from distilcse_cli.serving.settings import OutputSettings
+from distilcse_cli.serving.survey import no_lines, survey
 
 if TYPE_CHECKING:
     from distilcse_cli.serving.parts import Parts
@@ -88,8 +89,6 @@ def encode_file(
     beside = Beside(columns if ranks.is_main else {})
     surveyed = None
     if output.reads_twice:
-        from distilcse_cli.serving.survey import survey
-
         surveyed = ranks.on_main(lambda: survey(inputs, embedder, fail_on_truncate=output.fail_on_truncate))
     if surveyed and output.keeps:
         from distilcse_cli.serving.parts import Parts
@@ -187,5 +186,5 @@ class _Output:
 
     def counted(self) -> Lengths:
         if self._lengths.num_lines == 0:
-            raise DataError(f"{self._inputs} has no lines", hint="a sentence a line is needed")
+            raise no_lines(self._inputs)
         return self._lengths

@@ -13,7 +13,7 @@ import numpy as np
 
 from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings
-from distilcse_cli.data.tokens import RowTokenizer, TokenRows
+from distilcse_cli.data.tokens import TokenRows, tokenize
 from distilcse_cli.errors import DataError, ModelError, UsageError, VerdictError
 from distilcse_cli.files import atomic_path
 from distilcse_cli.models.embed import Embedder
@@ -60,8 +60,7 @@ class Checked:
 def embed_by_torch(encoder: SentenceEncoder, texts: list[str]) -> Checked:
     """What graphs of an encoder are compared with: at most 256 tokens of each text, the encoder's prompt before it."""
     max_length = min(encoder.max_length, _MOST_TOKENS)
-    ids, lengths = RowTokenizer(encoder.tokenizer, max_length, encoder.prompts.used)(texts)
-    rows = TokenRows(ids, np.cumsum([0, *lengths]), 0)
+    rows = tokenize(texts, encoder.tokenizer, max_length, encoder.prompts.used)
     embedder = Embedder(encoder, choose_runtime("cpu", "float32"), EncodeSettings())
     return Checked(rows, encoder.pad_id, unit_rows(embedder.rows(rows)))
 

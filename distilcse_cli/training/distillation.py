@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings
+from distilcse_cli.data.corpus import evenly_spread
 from distilcse_cli.errors import UsageError
 from distilcse_cli.models.batching import token_budget_batches
 from distilcse_cli.models.embed import Embedder
@@ -68,7 +69,7 @@ class Distillation(Objective):
             keep_projection=settings.space == "teacher",
         )
         if model.projection is not None:
-            rows = self.rows[np.linspace(0, len(self.rows) - 1, min(len(self.rows), PROJECTION_ROWS)).astype(np.int64)]
+            rows = self.rows[evenly_spread(len(self.rows), PROJECTION_ROWS)]
             teacher = self.teacher.rows(rows).cpu().numpy()  # on all processes: a teacher in the loop is shared
             if self.ranks.is_main:
                 embedder = Embedder(self.student, self.runtime, EncodeSettings(normalize=False))

@@ -17,7 +17,7 @@ import numpy as np
 
 from distilcse_cli import console
 from distilcse_cli.data.cache import REMAKE, build_once, entry_folder, read_manifest, write_manifest
-from distilcse_cli.data.corpus import Corpus
+from distilcse_cli.data.corpus import Corpus, evenly_spread
 from distilcse_cli.data.tokens import tokenizer_fingerprint
 from distilcse_cli.errors import DataError
 from distilcse_cli.models.encoder import SentenceEncoder
@@ -130,7 +130,7 @@ def choose_layers(
     folder = entry_folder("layers", FORMAT_VERSION, made_from)
 
     def build(target: Path) -> None:
-        rows = np.linspace(0, len(corpus) - 1, min(len(corpus), NUM_SENTENCES)).astype(np.int64)
+        rows = evenly_spread(len(corpus), NUM_SENTENCES)
         teacher = store.embeddings[rows].astype(np.float32)
         ranking = rank_layers(student, corpus.take(rows), teacher, num_layers, runtime, max_length=max_length)
         facts: dict[str, Any] = {"num_sentences": len(rows), "ranking": [asdict(one) for one in ranking]}

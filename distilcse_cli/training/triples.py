@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from distilcse_cli import console
 from distilcse_cli.config import EncodeSettings, TripletSettings
+from distilcse_cli.data.corpus import evenly_spread
 from distilcse_cli.data.triplets import Triplets, open_triplets, prepare_triplets
 from distilcse_cli.models.card import origins
 from distilcse_cli.models.embed import Embedder
@@ -103,7 +104,7 @@ class Triples(Objective):
         scale = Scale(settings.logit_scale, settings.max_logit_scale, log=log, learned=learned)
         model = StudentModel(self.student, scale, self.teacher.width if self.teacher else None)
         if self.triplets and self.store and model.projection is not None and self.ranks.is_main:
-            rows = np.linspace(0, len(self.store) - 1, min(len(self.store), PROJECTION_ROWS)).astype(np.int64)
+            rows = evenly_spread(len(self.store), PROJECTION_ROWS)
             embedder = Embedder(self.student, self.runtime, EncodeSettings(normalize=False))
             embeddings = embedder.sentences(self.triplets.sentences.take(rows))
             teacher = self.store.embeddings[rows].astype(np.float32)
