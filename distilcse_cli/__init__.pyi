@@ -82,7 +82,9 @@ def align(
     compute_dtype: typing.Literal["auto", "float32", "bfloat16"] = "auto",
     progress: bool = False,
 ) -> AlignReport:
-    """Fit one linear map behind a student, so that it can query its teacher's index. Writes nothing that is no better.
+    """Fit one linear map behind a student, so that it can query its teacher's index.
+
+    Nothing is written if the map does not help.
 
     Args:
         student: Model to align: folder, catalogue name or hub id.

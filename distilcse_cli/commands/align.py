@@ -36,9 +36,9 @@ def align(
     config: Config = None,  # noqa: ARG001  its callback does the work
     json: options.Json = False,
 ) -> None:
-    """Fit one linear map behind a student, so that it can query its teacher's index. Writes nothing that is no better.
+    """Fit one linear map behind a student, so that it can query its teacher's index.
 
-    Exits with 7 if the student is no better with the map.
+    If the map does not help, nothing is written, and the exit code is 7.
     """
     report = serve.align(student, to=to, out=out, model_options=model_options, settings=settings, machine=machine)
     console.result_json(report.as_dict()) if json else console.result(f"{out}: {report}")

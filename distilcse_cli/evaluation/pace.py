@@ -225,7 +225,7 @@ def both_clocks() -> np.ndarray:
 
 
 def is_enough(started: np.ndarray, seconds: float) -> bool:
-    """Whether so many seconds have passed since then; if other work got most of them, up to three times as many."""
+    """Whether `seconds` have passed since `started`. Where other work took most of them: three times that, at most."""
     clock, cpu = both_clocks() - started
     return bool(clock >= seconds and (cpu >= seconds / 2 or clock >= 3 * seconds))
 

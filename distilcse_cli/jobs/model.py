@@ -53,7 +53,7 @@ class Model:
 
     @property
     def max_length(self) -> int:
-        """Most tokens of a sentence, special tokens included; what is longer is cut."""
+        """Most tokens of a sentence, special tokens included. Longer sentences are cut."""
         return self._embedder.max_length
 
     def encode(

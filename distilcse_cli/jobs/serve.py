@@ -134,7 +134,9 @@ def query_model(
 def align(
     student: Ref, *, to: Ref, out: Ref, model_options: ModelOptions, settings: AlignSettings, machine: QueryMachine
 ) -> "AlignReport":
-    """Fit one linear map behind a student, so that it can query its teacher's index. Writes nothing that is no better.
+    """Fit one linear map behind a student, so that it can query its teacher's index.
+
+    Nothing is written if the map does not help.
 
     Args:
         student: Model to align: folder, catalogue name or hub id.

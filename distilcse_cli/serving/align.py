@@ -207,8 +207,8 @@ def _card(encoder: SentenceEncoder, reference: ModelRef, store: EmbeddingStore, 
     ]
     card = Card(
         title=f"{Path(reference.ref).name}, aligned to {report.space['name']}",
-        made="by `distilcse align`: one linear map behind a student,\n"
-        "after which its vectors can be compared with its teacher's.",
+        made="by `distilcse align`, which put one linear map behind\n"
+        "a student. Now its vectors can be compared with its teacher's.",
         base=base,
         rows=rows,
         datasets=base.datasets,

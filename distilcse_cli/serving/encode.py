@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Kept = tuple[np.ndarray, np.ndarray]
 """What a process keeps of a window: embeddings, and tokens of each line."""
-GO_ON = "--resume goes on with it, --overwrite starts anew"
+GO_ON = "--resume continues it, --overwrite starts again"
 FIRST_RECORD = "00000.json"
 
 

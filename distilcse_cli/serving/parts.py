@@ -187,7 +187,7 @@ class Parts:
         """What to do about a run that was begun. A job of several cannot start all of them anew."""
         if self._output.shard is None:
             return GO_ON
-        return f"--resume goes on with it; to start anew, remove the files of all jobs and {self._folder}"
+        return f"--resume continues it. To start again, remove the files of all jobs and {self._folder}"
 
     def _in_the_way(self) -> list[Path]:
         """Files of an earlier set of this name that would stay beside the new one, or be replaced."""

@@ -20,7 +20,7 @@ NEGATIVES = (
 BANKS = ("shared", "per-rank")
 SPACES = ("own", "teacher")
 RATES = {0: 5e-3, 1: 1e-3, 2: 1e-3, None: 5e-4}
-"""Learning rate of stage 1 for a student cut to so many layers; None for all others. docs/results.md has the runs."""
+"""Learning rate of stage 1 by the number of layers kept; None: all other students. docs/results.md has the runs."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,7 +132,7 @@ def test_an_interrupted_run_is_reported_and_goes_on_where_it_was(
     assert len(list(encode.text.parent.glob("rows*.parquet"))) == (1 if files == 3 else 0)
     with pytest.raises(DataError, match=r"rows.parquet (is unfinished|was begun before)") as refused:
         encode("rows.parquet", **output)
-    assert "--resume goes on with it" in str(refused.value.hint)
+    assert "--resume continues it" in str(refused.value.hint)
 
     report = encode("rows.parquet", resume=True, **output)
     assert (report.num_rows, report.num_encoded) == (NUM_ROWS, NUM_ROWS - 24)
